@@ -1,0 +1,60 @@
+"""Values that comparing makes: an interval over processes, one verdict on two versions, one change in a history."""
+
+from typing import Final, Literal
+
+from hwbench.core.value import Value
+
+Verdict = Literal["slower", "faster", "same", "can't tell"]
+"""What is said of B against A. "same": the whole interval lies inside the size threshold."""
+
+CANT_TELL: Final = "can't tell"
+
+
+class Interval(Value, frozen=True):
+    """The median of per-process values, in their unit, and an interval over processes.
+
+    `low` and `high` are None where there is no interval (one process); `method` says how it was made, or why there is none.
+    """
+
+    median: float
+    low: float | None
+    high: float | None
+    processes: int
+    confidence_fraction: float
+    method: str
+
+
+class Comparison(Value, frozen=True):
+    """The verdict on one kernel, B against A: `ratio` is time of B / time of A, above 1 where B is slower.
+
+    `ratio`, its interval and `minimum_detectable_effect` (the smallest change of time, as a fraction, that these data would
+    have shown with 80 % power) are None where the data allow none; `note` then says why. `p_value` is that of the
+    label-swap permutation test, None where it could not be made.
+    """
+
+    kernel: str
+    verdict: Verdict
+    ratio: float | None = None
+    ratio_low: float | None = None
+    ratio_high: float | None = None
+    minimum_detectable_effect: float | None = None
+    p_value: float | None = None
+    note: str = ""
+
+
+class ChangePoint(Value, frozen=True):
+    """One change of level in a series: `index` is the first point of the new level (0-based), `ratio` new level / old level.
+
+    `index_low`..`index_high` is where the change may lie; `before` and `after` are the levels in the series' unit;
+    `suspect` marks one too young to confirm; `recovered` one whose level a later change brought back.
+    """
+
+    index: int
+    ratio: float
+    index_low: int
+    index_high: int
+    before: float
+    after: float
+    suspect: bool = False
+    recovered: bool = False
+    explanation: str = ""
