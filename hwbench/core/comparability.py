@@ -1,0 +1,64 @@
+"""When two inventories describe machines whose measurements may be compared, and what differs where they don't.
+
+The key holds stable fields only: what a measurement depends on and what stays the same from one run to the next. Load, pressure,
+temperatures, free memory and firmware serials are state or names, so they are left out.
+"""
+
+import hashlib
+from typing import Any
+
+import msgspec
+
+from hwbench.core.inventory import Inventory
+from hwbench.core.value import Value
+
+_STABLE = (
+    "cpu.architecture", "cpu.vendor", "cpu.model", "cpu.microcode", "cpu.online_count", "cpu.physical_cores", "cpu.sockets",
+    "cpu.threads_per_core", "cpu.isa", "cpu.caches", "cpu.isolated_list", "cpu.mitigations",
+    "limits.effective_cpu_list", "limits.effective_cpus", "limits.effective_memory_bytes",
+    "memory.total_bytes", "memory.numa_nodes",
+    "machine.product_name", "machine.virtualization", "machine.container", "machine.instance_type",
+    "software.kernel_release", "software.os", "software.python", "software.nvidia_driver", "software.amdgpu_driver", "software.cuda",
+    "software.cudnn", "software.nccl", "software.rocm", "software.torch", "software.torch_build", "software.blas",
+    "tuning.governors", "tuning.turbo", "tuning.transparent_huge_pages", "tuning.numa_balancing", "tuning.autogroup",
+    "tuning.address_randomisation", "tuning.clocksource", "tuning.thread_variables",
+)  # fmt: skip
+_DEVICE = ("kind", "vendor", "name", "compute_capability", "target", "compute_units", "memory_total_bytes", "numa_node")
+
+
+class Difference(Value):
+    """One stable fact that two inventories disagree on, as plain values; None is "not seen"."""
+
+    path: str
+    before: Any
+    after: Any
+
+
+def comparison_facts(inventory: Inventory) -> dict[str, Any]:
+    """Every fact of the key by its dotted name, as plain values."""
+    plain = msgspec.to_builtins(inventory)
+    facts = {path: _at(plain, path) for path in _STABLE}
+    devices = (plain.get("accelerators") or {}).get("devices") or ()
+    facts["accelerators.devices"] = [_device(device) for device in devices]
+    return facts
+
+
+def comparison_key(inventory: Inventory) -> str:
+    """Sixteen hex digits: equal where the stable facts are equal. Runs under one key may be compared without a second thought."""
+    return hashlib.sha256(msgspec.json.encode(comparison_facts(inventory), order="sorted")).hexdigest()[:16]
+
+
+def differences(before: Inventory, after: Inventory) -> tuple[Difference, ...]:
+    """The stable facts that differ, by dotted name; empty where the keys are equal."""
+    first, second = comparison_facts(before), comparison_facts(after)
+    return tuple(Difference(path=path, before=first[path], after=second[path]) for path in first if first[path] != second[path])
+
+
+def _device(device: dict[str, Any]) -> dict[str, Any]:
+    limit = (device.get("power") or {}).get("limit_w")
+    return {name: device.get(name) for name in _DEVICE} | {"power_limit_w": limit}
+
+
+def _at(plain: dict[str, Any], path: str) -> Any:
+    section, name = path.split(".")
+    return plain[section][name]
