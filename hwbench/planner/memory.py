@@ -1,0 +1,91 @@
+"""Peak memory of the fullest rank, by what it holds.
+
+Sources: ZeRO, Rajbhandari et al. 2020 (arXiv:1910.02054); activations under tensor and sequence parallelism and selective
+recomputation, Korthikanti et al. 2022 (arXiv:2205.05198).
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from hwbench.core.layout import Layout
+from hwbench.core.prediction import Memory
+from hwbench.core.workload import DTYPE_BYTES, Block, Cost
+
+from .pipeline import blocks_on_stage, in_flight
+
+Recompute = Literal["none", "selective", "full"]
+
+REPLICATED_ACTIVATIONS_FRACTION = 10 / 34
+"""Share of a layer's activations that tensor parallelism does not divide without sequence parallelism (arXiv:2205.05198, equation 2)."""
+BUFFERS_BYTES = 2 * 2**30
+"""CUDA context, NCCL channels, cuBLAS workspaces: what a process on an accelerator holds beside tensors."""
+FRAGMENTATION_FRACTION = 0.04
+"""Caching-allocator slack over the tensors."""
+
+
+def rank_parameters(cost: Cost, layout: Layout) -> float:
+    """Weights that the fullest rank computes with (before FSDP shards them), in parameters."""
+    total = 0.0
+    for block in cost.blocks:
+        dense = (block.parameters - block.expert_parameters) / layout.tp
+        experts = block.expert_parameters / (layout.tp * layout.ep)
+        total += _share(block, layout) * (dense + experts)
+    return total
+
+
+def rank_memory(cost: Cost, layout: Layout, *, micro_batches: int, recompute: Recompute) -> Memory:
+    """Bytes of the fullest rank: weights, gradients, optimizer state by ZeRO stage or FSDP, activations by recomputation and pipeline."""
+    parameters = rank_parameters(cost, layout)
+    weight = DTYPE_BYTES.get(cost.dtype, 2.0) if cost.dtype not in ("fp8", "mxfp8", "fp4", "nvfp4", "int8") else 2.0
+    gradient = min(weight, cost.parameter_state_bytes) if cost.training else 0.0
+    state = max(0.0, cost.parameter_state_bytes - gradient) if cost.training else 0.0
+    replicas = layout.dp * layout.cp
+    activations = _activations(cost, layout, micro_batches, recompute)
+    tensors = parameters * (weight + gradient + state)
+    return Memory(
+        weights_bytes=parameters * weight / layout.fsdp,
+        gradients_bytes=parameters * gradient / layout.fsdp / (replicas if layout.zero >= 2 else 1),
+        optimizer_bytes=parameters * state / layout.fsdp / (replicas if layout.zero >= 1 else 1),
+        activations_bytes=activations,
+        buffers_bytes=BUFFERS_BYTES
+        + _gathered(cost, layout, weight)
+        + FRAGMENTATION_FRACTION * min(tensors, tensors / layout.fsdp + activations),
+    )
+
+
+def _share(block: Block, layout: Layout) -> float:
+    """Blocks of this kind on the fullest stage, embedding and head counted as if on one: they hold the same weight when tied."""
+    return blocks_on_stage(block, layout) or 1.0
+
+
+def _gathered(cost: Cost, layout: Layout, weight: float) -> float:
+    """FSDP holds two blocks whole at a time, one in use and one prefetched."""
+    if layout.fsdp == 1:
+        return 0.0
+    return 2 * weight * max(block.parameters for block in cost.blocks) / layout.tp
+
+
+def _activations(cost: Cost, layout: Layout, micro_batches: int, recompute: Recompute) -> float:
+    if not cost.training:
+        return max(block.activation_bytes + block.output_bytes for block in cost.blocks) / (layout.cp * layout.tp)
+    whole = 1 / layout.tp if layout.sp else REPLICATED_ACTIVATIONS_FRACTION + (1 - REPLICATED_ACTIVATIONS_FRACTION) / layout.tp
+    boundary = 1 / layout.tp if layout.sp else 1.0
+    held = in_flight(layout, micro_batches)
+    total = 0.0
+    for block in cost.blocks:
+        repeated = block.count > 1
+        kept = block.activation_bytes * whole
+        if recompute == "full" and repeated:
+            kept = block.output_bytes * boundary
+        elif recompute == "selective" and repeated:
+            kept -= min(kept, _attention_bytes(block) * whole)
+        total += _share(block, layout) * kept * (held if repeated else 1.0)
+    if recompute == "full":  # the block being recomputed is there in full
+        total += max(block.activation_bytes for block in cost.blocks) * whole
+    return total / layout.cp
+
+
+def _attention_bytes(block: Block) -> float:
+    """Activations that selective recomputation drops: what the attention core writes, forward."""
+    return sum(op.bytes for op in block.operators if op.kind == "attention") / 2

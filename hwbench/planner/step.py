@@ -1,0 +1,184 @@
+"""One training step: compute, pipeline, communication and optimizer put together, as parts that add up.
+
+    step = compute of the slowest stage · micro-batches + bubble + exposed communication + optimizer
+
+Replicas work at the same time, so a step takes as long as one of them; what its collectives cannot hide is added.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from hwbench.core.errors import UserError
+from hwbench.core.layout import Layout
+from hwbench.core.parallel import Transfer
+from hwbench.core.prediction import Part, Prediction
+from hwbench.core.profile import ClusterProfile
+from hwbench.core.workload import Block, Cost, Operator
+
+from .communication import transfer_time_s
+from .compute import pass_time_s, peak_flops_per_s
+from .memory import Recompute, rank_memory, rank_parameters
+from .pipeline import blocks_on_stage, bubble_slots, check_depth
+
+
+class Passes(NamedTuple):
+    """Seconds of the forward and the backward pass, and of what recomputation repeats of the forward."""
+
+    forward_s: float = 0.0
+    backward_s: float = 0.0
+    again_s: float = 0.0
+
+    @property
+    def total_s(self) -> float:
+        """All passes together."""
+        return self.forward_s + self.backward_s + self.again_s
+
+    def plus(self, other: Passes, times: float) -> Passes:
+        """These passes and `times` the other ones."""
+        return Passes(*(mine + times * theirs for mine, theirs in zip(self, other, strict=True)))
+
+
+def predict_step(
+    cost: Cost,
+    layout: Layout,
+    profile: ClusterProfile,
+    *,
+    transfers: tuple[Transfer, ...],
+    micro_batches: int,
+    recompute: Recompute = "none",
+    framework: str | None = None,
+) -> Prediction:
+    """The predicted step of one model under one layout on one cluster.
+
+    `cost` is one micro-batch of one data rank, undivided; a step does `micro_batches` of them on each of dp·fsdp data ranks. `transfers`
+    is what one rank sends in a whole step, from the layouts' `communication`. UserError names a number the profile lacks.
+    """
+    check_depth(cost, layout)
+    if micro_batches < 1:
+        raise UserError(f"micro_batches={micro_batches}: expected a whole number of at least 1")
+    stage, average = _stage_passes(cost, layout, profile, recompute)
+    compute = micro_batches * stage.total_s
+    bubble = bubble_slots(layout) * average.total_s
+    exposed = _exposed(transfers, layout, profile, micro_batches, stage)
+    optimizer = _optimizer_s(cost, layout, profile)
+    parts = _parts(micro_batches, stage, layout, bubble, exposed, optimizer)
+    step = compute + bubble + sum(seconds for _, seconds in exposed) + optimizer
+    flops = cost.flops * micro_batches * layout.data_ranks
+    memory = rank_memory(cost, layout, micro_batches=micro_batches, recompute=recompute)
+    return Prediction(
+        layout=layout.text,
+        step_time_s=step,
+        parts=parts,
+        low_s=None,
+        high_s=None,
+        basis="calibrated here" if profile.efficiency.matmul else "datasheet",
+        memory=memory,
+        memory_capacity_bytes=profile.accelerator.memory_bytes,
+        flops_per_step=flops,
+        tokens_per_step=cost.items * micro_batches * layout.data_ranks,
+        mfu_fraction=flops / step / (peak_flops_per_s(profile, cost.dtype) * layout.world_size) if step > 0 else None,
+        bottleneck=_bottleneck(parts, step),
+        assumptions=_assumptions(profile, layout, recompute, framework),
+    )
+
+
+def _stage_passes(cost: Cost, layout: Layout, profile: ClusterProfile, recompute: Recompute) -> tuple[Passes, Passes]:
+    """One micro-batch on the slowest stage and on the average one."""
+    passes = [(block, _block_passes(block, cost, layout, profile, recompute)) for block in cost.blocks]
+    slowest = average = Passes()
+    for block, one in passes:
+        slowest = slowest.plus(one, blocks_on_stage(block, layout))
+        average = average.plus(one, block.count / layout.pp)
+    edges = [one for block, one in passes if layout.pp > 1 and block.count == 1]
+    if edges:  # embedding and head sit on different stages: the longer of them is on the slowest
+        slowest = slowest.plus(max(edges, key=lambda one: one.total_s), 1.0)
+    return slowest, average
+
+
+def _block_passes(block: Block, cost: Cost, layout: Layout, profile: ClusterProfile, recompute: Recompute) -> Passes:
+    forward = backward = again = 0.0
+    for op in block.operators:
+        once = _operator_s(op, op.flops, op.bytes, cost, layout, profile)
+        forward += once
+        if cost.training:
+            # the backward of a product is two products of the forward's size
+            halves = 2 if op.kind in ("matmul", "recurrent") and op.backward_flops > 0 else 1
+            half = _operator_s(op, op.backward_flops / halves, op.backward_bytes / halves, cost, layout, profile)
+            backward += halves * half
+            if block.count > 1 and (recompute == "full" or (recompute == "selective" and op.kind == "attention")):
+                again += once
+    return Passes(forward, backward, again)
+
+
+def _operator_s(op: Operator, flops: float, size_bytes: float, cost: Cost, layout: Layout, profile: ClusterProfile) -> float:
+    divisor = float(layout.cp)
+    if op.division in ("column", "row", "heads", "vocabulary", "expert") or (op.division == "sequence" and layout.sp):
+        divisor *= layout.tp
+    # one expert's tokens come from ep ranks, so its product is ep times larger
+    product = flops / divisor / max(1, op.batch) * (layout.ep if op.division == "expert" else 1)
+    return pass_time_s(profile, op, flops / divisor, size_bytes / divisor, product, cost.dtype)
+
+
+def _exposed(
+    transfers: tuple[Transfer, ...], layout: Layout, profile: ClusterProfile, micro_batches: int, stage: Passes
+) -> list[tuple[Transfer, float]]:
+    """What each transfer adds to the step: all of it, or what the pass it runs beside cannot hide."""
+    room = {"forward": micro_batches * stage.forward_s, "backward": micro_batches * (stage.backward_s + stage.again_s)}
+    exposed = []
+    for transfer in transfers:
+        total = transfer_time_s(profile, layout, transfer)
+        if transfer.overlaps is None:
+            exposed.append((transfer, total))
+            continue
+        last = total / transfer.count if transfer.count >= 1 else total  # nothing is left to hide the last message behind
+        hidden = min(room[transfer.overlaps], total - last)
+        room[transfer.overlaps] -= hidden
+        exposed.append((transfer, total - hidden))
+    return exposed
+
+
+def _optimizer_s(cost: Cost, layout: Layout, profile: ClusterProfile) -> float:
+    if not cost.training or not cost.optimizer_operators:
+        return 0.0
+    share = rank_parameters(cost, layout) / max(1, cost.parameters) / layout.fsdp
+    if layout.zero >= 1:
+        share /= layout.dp * layout.cp
+    return sum(pass_time_s(profile, op, op.flops * share, op.bytes * share, op.flops * share, "fp32") for op in cost.optimizer_operators)
+
+
+def _parts(
+    micro_batches: int, stage: Passes, layout: Layout, bubble: float, exposed: list[tuple[Transfer, float]], optimizer: float
+) -> tuple[Part, ...]:
+    parts = [
+        Part(name="forward", time_s=micro_batches * stage.forward_s, why=f"{micro_batches} micro-batches through the slowest stage"),
+        Part(name="backward", time_s=micro_batches * stage.backward_s),
+        Part(name="recompute", time_s=micro_batches * stage.again_s),
+        Part(name="pipeline bubble", time_s=bubble, why=f"pp={layout.pp}, vpp={layout.vpp}, {layout.schedule}"),
+    ]
+    for transfer, seconds in exposed:
+        beside = f", the rest hidden behind the {transfer.overlaps} pass" if transfer.overlaps else ""
+        why = f"{transfer.count:g} {transfer.collective} over {transfer.ranks} ranks of {transfer.axis}{beside}"
+        parts.append(Part(name=f"{transfer.axis} communication", time_s=seconds, why=f"{why}; {transfer.why}" if transfer.why else why))
+    parts.append(Part(name="optimizer", time_s=optimizer))
+    return tuple(part for part in parts if part.time_s > 0)
+
+
+def _bottleneck(parts: tuple[Part, ...], step: float) -> str:
+    if not parts:
+        return "nothing to do"
+    sums: dict[str, float] = {}
+    for part in parts:
+        group = "compute" if part.name in ("forward", "backward", "recompute") else part.name
+        sums[group] = sums.get(group, 0.0) + part.time_s
+    name, seconds = max(sums.items(), key=lambda item: item[1])
+    return f"{name}: {100 * seconds / step:.0f} % of the step"
+
+
+def _assumptions(profile: ClusterProfile, layout: Layout, recompute: Recompute, framework: str | None) -> tuple[str, ...]:
+    said = [f"recomputation: {recompute}", "experts evenly loaded" if layout.ep > 1 else "", f"framework: {framework or 'not said'}"]
+    if not profile.efficiency.matmul:
+        said.append("matrix products reach the documented default share of the datasheet's peak")
+    if any(not tier.efficiency for tier in profile.tiers):
+        said.append("collectives reach the documented default share of a tier's bandwidth")
+    return tuple(text for text in said if text)

@@ -1,0 +1,151 @@
+import math
+
+import pytest
+
+from hwbench.core.errors import UserError
+from hwbench.core.layout import parse_layout
+from hwbench.core.parallel import Transfer
+from hwbench.core.profile import Accelerator, ClusterProfile, Node, Tier
+from hwbench.core.workload import Block, Cost, Operator
+from hwbench.planner.step import predict_step
+
+
+def profile(**changes: object) -> ClusterProfile:
+    accelerator = Accelerator(
+        name="A100-SXM4-80GB",
+        vendor="NVIDIA",
+        memory_bytes=80e9,
+        memory_bandwidth_bytes_per_s=2.039e12,
+        peak_flops_per_s={"bf16": 312e12, "fp32": 19.5e12},
+        power_w=400.0,
+    )
+    values = {
+        "name": "dgx-a100",
+        "description": "",
+        "accelerator": accelerator,
+        "node": Node(accelerators=8),
+        "tiers": (
+            Tier(name="nvlink", accelerators=8, bandwidth_bytes_per_s=300e9),
+            Tier(name="infiniband", bandwidth_bytes_per_s=25e9),
+        ),
+        "sources": {},
+    }
+    return ClusterProfile(**(values | changes))
+
+
+def product(name: str, m: int, n: int, k: int, division: str) -> Operator:
+    flops = 2.0 * m * n * k
+    size = 2.0 * (m * n + n * k + m * k)
+    return Operator(
+        name=name,
+        kind="matmul",
+        flops=flops,
+        bytes=size,
+        backward_flops=2 * flops,
+        backward_bytes=2 * size,
+        m=m,
+        n=n,
+        k=k,
+        division=division,
+    )
+
+
+def gpt(hidden: int = 4096, layers: int = 32, tokens: int = 2048, vocabulary: int = 50304, state: float = 16.0) -> Cost:
+    layer = Block(
+        name="layer",
+        count=layers,
+        parameters=12 * hidden**2,
+        operators=(product("qkv", tokens, 4 * hidden, hidden, "column"), product("mlp", tokens, 8 * hidden, hidden, "row")),
+        activation_bytes=34.0 * tokens * hidden,
+        output_bytes=2.0 * tokens * hidden,
+        tp_all_reduces=2,
+    )
+    embedding = Block(name="embedding", parameters=vocabulary * hidden, operators=(), output_bytes=2.0 * tokens * hidden)
+    head = Block(
+        name="head",
+        parameters=0,
+        operators=(product("head", tokens, vocabulary, hidden, "vocabulary"),),
+        activation_bytes=4.0 * tokens * vocabulary,
+    )
+    parameters = layers * layer.parameters + embedding.parameters
+    adam = Operator(name="adamw", kind="optimizer", flops=12.0 * parameters, bytes=26.0 * parameters)
+    return Cost(
+        blocks=(embedding, layer, head),
+        dtype="bf16",
+        items=tokens,
+        micro_batch=1,
+        training=True,
+        optimizer_operators=(adam,),
+        parameter_state_bytes=state,
+    )
+
+
+def predict(layout: str, transfers: tuple[Transfer, ...] = (), micro_batches: int = 8, **more):
+    return predict_step(gpt(), parse_layout(layout), profile(), transfers=transfers, micro_batches=micro_batches, **more)
+
+
+def test_parts_add_up_and_mfu_is_of_this_world() -> None:
+    reduce = Transfer(collective="all_reduce", axis="dp", ranks=8, message_bytes=1.6e10, count=1, overlaps="backward")
+    found = predict("dp=8", (reduce,))
+    assert math.isclose(sum(part.time_s for part in found.parts), found.step_time_s, rel_tol=1e-12)
+    assert found.mfu_fraction is not None
+    assert 0.2 < found.mfu_fraction < 0.8
+    assert found.tokens_per_step == 2048 * 8 * 8
+    assert "compute" in found.bottleneck
+
+
+def test_tensor_parallel_divides_compute_but_not_more() -> None:
+    one, eight = predict("single").step_time_s, predict("tp=8").step_time_s
+    assert one / 8 < eight < one / 4
+
+
+def test_full_recomputation_costs_time_and_saves_memory() -> None:
+    none, full = predict("single"), predict("single", recompute="full")
+    assert full.step_time_s > 1.2 * none.step_time_s
+    assert full.memory.activations_bytes < none.memory.activations_bytes / 4
+
+
+def test_bubble_shrinks_with_micro_batches_and_with_chunks() -> None:
+    def bubble(layout: str, micro_batches: int) -> float:
+        found = predict(layout, micro_batches=micro_batches)
+        return next(part.time_s for part in found.parts if part.name == "pipeline bubble") / found.step_time_s
+
+    assert bubble("pp=4", 4) > bubble("pp=4", 32)
+    assert bubble("pp=4,vpp=4,schedule=interleaved", 8) < bubble("pp=4", 8)
+
+
+def test_a_group_across_nodes_is_slower_than_inside_one() -> None:
+    def exposed(ranks: int) -> float:
+        transfer = Transfer(collective="all_reduce", axis="tp", ranks=ranks, message_bytes=64e6, count=100)
+        found = predict(f"tp={ranks}", (transfer,))
+        return next(part.time_s for part in found.parts if part.name == "tp communication")
+
+    assert exposed(16) > 1.5 * exposed(8)
+
+
+def test_memory_is_sharded_by_zero_and_fsdp() -> None:
+    plain, zero, fsdp = predict("dp=8").memory, predict("dp=8,zero=1").memory, predict("fsdp=8").memory
+    assert math.isclose(zero.optimizer_bytes, plain.optimizer_bytes / 8)
+    assert math.isclose(fsdp.weights_bytes, plain.weights_bytes / 8)
+    assert fsdp.total_bytes < zero.total_bytes < plain.total_bytes
+
+
+@pytest.mark.parametrize(
+    "changes, key",
+    [
+        ({"accelerator": Accelerator(name="x", vendor="y", memory_bandwidth_bytes_per_s=1e12)}, "accelerator.peak_flops_per_s.bf16"),
+        ({"accelerator": Accelerator(name="x", vendor="y", peak_flops_per_s={"bf16": 1e14})}, "accelerator.memory_bandwidth_bytes_per_s"),
+        ({"tiers": ()}, "tiers"),
+    ],
+)
+def test_a_missing_number_is_named(changes: dict[str, object], key: str) -> None:
+    transfer = Transfer(collective="all_reduce", axis="tp", ranks=8, message_bytes=64e6, count=100)
+    with pytest.raises(UserError, match=key):
+        predict_step(gpt(), parse_layout("tp=8"), profile(**changes), transfers=(transfer,), micro_batches=1)
+
+
+def test_nonsense_is_refused_with_its_numbers() -> None:
+    with pytest.raises(UserError, match="micro_batches=0"):
+        predict("single", micro_batches=0)
+    with pytest.raises(UserError, match=r"pp·vpp = 64·1"):
+        predict("pp=64")
