@@ -1,0 +1,48 @@
+# make bench: from a bare machine to a first report.   make test: all checks, what CI runs.
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+PIP    := $(BIN)/python -m pip install --disable-pip-version-check --quiet --constraint constraints.txt
+
+.PHONY: bench test quick lint types contracts browser clean help
+
+help:
+	@sed -n 's/^# *//p' Makefile | head -1
+
+bench: $(VENV)/.installed
+	$(BIN)/hwbench bench
+
+test: lint types contracts browser
+	$(BIN)/python -m pytest
+
+quick: lint types contracts
+	$(BIN)/python -m pytest -m "not heavy"
+
+lint: $(VENV)/.test-installed
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+
+types: $(VENV)/.test-installed
+	$(BIN)/mypy
+
+contracts: $(VENV)/.test-installed
+	$(BIN)/lint-imports
+
+# The page is looked at in a real browser; where none can be installed those tests skip and say so.
+browser:
+	@command -v chromium >/dev/null || command -v google-chrome >/dev/null || sh tests/install_browser.sh
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+
+# torch first and pinned: an unpinned torch is a multi-gigabyte CUDA build.
+$(VENV)/.installed: $(BIN)/python pyproject.toml constraints.txt
+	$(PIP) --editable .
+	@touch $@
+
+$(VENV)/.test-installed: $(BIN)/python pyproject.toml constraints.txt
+	$(PIP) --editable '.[test,numba]'
+	@touch $@ $(VENV)/.installed
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -1,0 +1,83 @@
+"""A cluster as the planner sees it: capacities, peak rates, efficiency curves and network tiers, a source for every number.
+
+One TOML file a cluster in cluster_profiles/, or one that `hwbench calibrate` wrote from a run here. A number nobody could source is absent,
+and the command that needs it says so; it never falls back to another device's.
+"""
+
+from hwbench.core.value import Value
+
+
+class CurvePoint(Value):
+    """Efficiency of operations of one size. `size` is FLOPs of a matrix product, bytes of a memory operation or a message."""
+
+    size: float
+    fraction: float
+    """Achieved rate over the profile's peak, 0..1."""
+
+
+class Accelerator(Value):
+    """One device, or one CPU's share that a rank gets."""
+
+    name: str
+    vendor: str
+    memory_bytes: float | None = None
+    memory_bandwidth_bytes_per_s: float | None = None
+    peak_flops_per_s: dict[str, float] = {}
+    """Dense rates by dtype (fp32, tf32, fp16, bf16, fp8, fp4 …); sparse figures are halved, and the source says so."""
+    power_w: float | None = None
+    """Board power at full load (TDP)."""
+
+
+class Node(Value):
+    """One machine of the cluster."""
+
+    accelerators: int
+    power_w: float | None = None
+    """The whole node at full load; None where only the accelerators' own is known."""
+    price_usd_per_hour: float | None = None
+    """Rent of a node; the user's input unless an example names page and date."""
+    memory_bytes: float | None = None
+    cpus: str | None = None
+
+
+class Tier(Value):
+    """One level of the network, the innermost first: a collective over so many accelerators runs at this tier's speed."""
+
+    name: str
+    accelerators: int | None = None
+    """How many accelerators it joins; None for the outermost, which joins them all."""
+    bandwidth_bytes_per_s: float
+    """One direction, one accelerator."""
+    latency_s: float | None = None
+    """Time of one message of no size, one hop."""
+    efficiency: tuple[CurvePoint, ...] = ()
+    """Share of `bandwidth_bytes_per_s` a collective's bus bandwidth reaches, by message size."""
+
+
+class Efficiency(Value):
+    """What software gets of the hardware's peak; empty curves mean that the planner's documented defaults apply."""
+
+    matmul: dict[str, tuple[CurvePoint, ...]] = {}
+    """By dtype, over FLOPs of one product."""
+    memory: tuple[CurvePoint, ...] = ()
+    """Over bytes of one operation."""
+    attention_fraction: float | None = None
+    launch_s: float | None = None
+    """Host time to start one operator, which small operators can't go below."""
+
+
+class ClusterProfile(Value):
+    """A cluster that can be sized: `nodes` of it can be had, or as many as wanted when None."""
+
+    schema: int = 1
+    name: str
+    description: str
+    accelerator: Accelerator
+    node: Node
+    tiers: tuple[Tier, ...] = ()
+    efficiency: Efficiency = Efficiency()
+    nodes: int | None = None
+    sources: dict[str, str]
+    """Dotted key -> where its number was read; a key covers the keys below it ('accelerator.peak_flops_per_s')."""
+    notes: tuple[str, ...] = ()
+    """What a reader must know, such as a vendor's figure that is an upper bound."""

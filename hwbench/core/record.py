@@ -1,0 +1,141 @@
+"""What a run writes down: cases, samples, outcomes. A failure is a record like any other.
+
+Formats (a stored file says its number; old files still read, see hwbench.store.upgrade):
+  1  2026-11  the first: run.json beside one records-HOST.jsonl a node
+"""
+
+from typing import Any, Literal
+
+from hwbench.core.inventory import Inventory
+from hwbench.core.value import Value
+from hwbench.core.workload import Check
+
+SCHEMA = 1
+Outcome = Literal["done", "failed", "skipped"]
+
+
+class Case(Value):
+    """One thing to measure. Two cases with the same `key` are the same measurement, on whatever machine."""
+
+    workload: str
+    config: dict[str, Any]
+    """The complete configuration, defaults included."""
+    layout: str = "single"
+    dtype: str = "fp32"
+    device: str = "cpu"
+    process: int = 0
+    """Which repetition in a process of its own, from 0."""
+    threads: int = 1
+    """Compute threads a rank."""
+
+    @property
+    def name(self) -> str:
+        """Short text for people: workload, layout, dtype and device, without the configuration."""
+        return f"{self.workload} {self.layout} {self.dtype} {self.device}"
+
+    @property
+    def key(self) -> str:
+        """What makes two measurements the same thing, the repetition left out."""
+        settings = ",".join(f"{k}={self.config[k]}" for k in sorted(self.config))
+        return f"{self.workload}({settings}) {self.layout} {self.dtype} {self.device} threads={self.threads}"
+
+
+class Samples(Value):
+    """One rank's samples of one case. A sample is one call of the step (or `calls_per_sample` calls, timed together)."""
+
+    rank: int
+    host: str
+    warmup_wall_s: tuple[float, ...]
+    """Calls before the steady state, in order, the first (cold) one included."""
+    wall_s: tuple[float, ...]
+    cpu_s: tuple[float, ...]
+    """CPU time of the rank's own thread, beside each `wall_s`."""
+    calls_per_sample: int = 1
+    involuntary_switches: tuple[int, ...] = ()
+    """Times the kernel took the CPU away during each sample; empty where the system doesn't tell."""
+    device_peak_bytes: int | None = None
+    """Peak memory of the accelerator's allocator; None on a CPU."""
+    resident_peak_bytes: int | None = None
+    """Peak resident size of the process."""
+
+
+class MachineState(Value):
+    """The machine around a measurement; None is what this machine does not tell."""
+
+    load_1min: float | None = None
+    cpu_pressure_fraction: float | None = None
+    """Share of the time in which some task waited for a CPU during the measurement (/proc/pressure/cpu)."""
+    steal_fraction: float | None = None
+    """Share of CPU time that the hypervisor gave to others during the measurement (/proc/stat)."""
+    governor: str | None = None
+    frequency_hz: float | None = None
+    throttle_reasons: tuple[str, ...] | None = None
+
+
+class Measurement(Value):
+    """All samples of one process (or one launch of ranks) of one case; summaries are made when somebody looks."""
+
+    ranks: tuple[Samples, ...]
+    items_per_step: int
+    """Items of all ranks together in one call of the step."""
+    item_unit: str
+    flops_per_step: float
+    """Model FLOPs of all ranks together in one call."""
+    bytes_per_step: float
+    """Least memory traffic of all ranks together in one call."""
+    parameters: int
+    check: Check | None
+    first_loss: float | None = None
+    last_loss: float | None = None
+
+    @property
+    def step_wall_s(self) -> tuple[float, ...]:
+        """Wall time of one call, a value a sample: the slowest rank's, since a step ends when its last rank does."""
+        return tuple(max(walls) / self.ranks[0].calls_per_sample for walls in zip(*(r.wall_s for r in self.ranks), strict=True))
+
+
+class Record(Value):
+    """One case, measured, failed or skipped: one line of a records file."""
+
+    schema: int = SCHEMA
+    case: Case
+    outcome: Outcome
+    reason: str = ""
+    """Why it failed or was skipped, one line; empty when done."""
+    started_at: str
+    """UTC, ISO 8601."""
+    duration_s: float
+    measurement: Measurement | None = None
+    state: MachineState = MachineState()
+    warnings: tuple[str, ...] = ()
+
+
+class RunHeader(Value):
+    """What holds for a whole run: run.json in its folder."""
+
+    schema: int = SCHEMA
+    id: str
+    started_at: str
+    hwbench_version: str
+    command: tuple[str, ...]
+    suite: str | None
+    cases: tuple[Case, ...]
+    """Everything the run set out to measure, in order: what --resume completes."""
+    inventory: Inventory
+    versions: dict[str, str]
+    """Versions of what the figures depend on: torch, python, BLAS …"""
+    commit: str | None = None
+    """Commit of the git checkout in which the run was started, with '+' when files differed from it."""
+    settings: dict[str, Any] = {}
+    """The run's own options, such as the time budget."""
+
+
+class Run(Value):
+    """A run as read back from its folder: the header, the records that could be read, and what could not."""
+
+    path: str
+    header: RunHeader
+    records: tuple[Record, ...]
+    problems: tuple[str, ...] = ()
+    """One line a corrupt record: file, line number, reason."""
+    finished: bool = False

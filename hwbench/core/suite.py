@@ -1,0 +1,27 @@
+"""A suite: a named list of what to run, one TOML file in hwbench/run/suites/ or a path of the user's."""
+
+from typing import Any
+
+from hwbench.core.value import Value
+
+
+class Entry(Value):
+    """One workload of a suite; every list is swept."""
+
+    workload: str
+    set: dict[str, Any] = {}
+    """Configuration by key; a list sweeps over its values."""
+    layouts: tuple[str, ...] | None = None
+    dtypes: tuple[str, ...] | None = None
+
+
+class Suite(Value):
+    """What `hwbench run --suite NAME` measures."""
+
+    schema: int = 1
+    description: str
+    layouts: tuple[str, ...] = ("single",)
+    dtypes: tuple[str, ...] = ("fp32",)
+    processes: int = 1
+    time_budget_s: float | None = None
+    entries: tuple[Entry, ...]
