@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from hwbench.core.errors import UserError, unknown_name
+
 from ._names import HEADER
 
 

@@ -8,6 +8,7 @@ import msgspec
 from hwbench.core import codec
 from hwbench.core.errors import UserError
 from hwbench.core.record import SCHEMA, Record, Run, RunHeader
+
 from ._names import HEADER, RECORDS_PATTERN
 
 

@@ -14,6 +14,7 @@ import msgspec
 from hwbench.core import codec
 from hwbench.core.errors import MeasurementError, UserError
 from hwbench.core.record import Record, RunHeader
+
 from ._names import HEADER, LOCK, records_file
 
 
