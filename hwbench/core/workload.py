@@ -43,6 +43,8 @@ class Operator(Value):
     k: int | None = None
     batch: int = 1
     division: Division = "replicated"
+    executed_fraction: float = 1.0
+    """Share of the counted FLOPs that a kernel which skips masked work has to do: (s + 1) / 2s for causal attention."""
 
 
 class Block(Value):
@@ -94,9 +96,15 @@ class Cost(Value):
 
     @property
     def flops(self) -> float:
-        """Model FLOPs of one step (MFU counts these; recomputation is not among them)."""
+        """Model FLOPs of one step (MFU counts these): masked attention counts in full, recomputation doesn't count."""
         optimizer = sum(op.flops for op in self.optimizer_operators)
         return optimizer + sum(block.count * (op.flops + op.backward_flops) for block in self.blocks for op in block.operators)
+
+    @property
+    def executed_flops(self) -> float:
+        """FLOPs that hardware has to do for one step: `flops` without the masked half of causal attention. Rooflines use these."""
+        optimizer = sum(op.flops * op.executed_fraction for op in self.optimizer_operators)
+        return optimizer + sum(b.count * (op.flops + op.backward_flops) * op.executed_fraction for b in self.blocks for op in b.operators)
 
     @property
     def bytes(self) -> float:
