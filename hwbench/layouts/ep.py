@@ -1,0 +1,47 @@
+"""Expert parallel: the experts of a mixture live on different data ranks; tokens travel to their experts and back."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, Literal
+
+from hwbench.core.parallel import Split, Transfer
+
+from ._volumes import boundary_bytes, passes
+
+if TYPE_CHECKING:
+    from hwbench.core.layout import Layout
+    from hwbench.core.workload import Block, Cost
+
+
+def communication(cost: Cost, layout: Layout) -> tuple[Transfer, ...]:
+    """`ep_all_to_alls` exchanges a block in the forward and as many in the backward pass; nothing hides them.
+
+    A rank sends each of its tokens to as many experts as the router chose (GShard, Lepikhin et al. 2020, arXiv:2006.16668). Experts are
+    taken to be evenly loaded.
+    """
+    if layout.ep == 1:
+        return ()
+    directions: tuple[Literal["forward", "backward"], ...] = ("forward", "backward") if cost.training else ("forward",)
+    return tuple(
+        Transfer(
+            collective="all_to_all",
+            axis="ep",
+            ranks=layout.ep,
+            message_bytes=_chosen(block, cost) * boundary_bytes(block, layout),
+            count=block.ep_all_to_alls * passes(block, layout),
+            during=direction,
+            why=f"tokens of {block.name} to their experts, {direction} pass",
+        )
+        for block in cost.blocks
+        if block.ep_all_to_alls
+        for direction in directions
+    )
+
+
+def _chosen(block: Block, cost: Cost) -> float:
+    """Experts a token goes to: rows that all experts together multiply over the tokens of the micro-batch."""
+    rows = max((op.m * op.batch for op in block.operators if op.division == "expert" and op.m is not None), default=0)
+    return max(1.0, rows / cost.items)
+
+
+LAYOUT: Final = Split(communication=communication)
