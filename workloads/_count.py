@@ -158,13 +158,13 @@ def lookup(n: int, rows: int, width: int, e: float, *, backward: bool = True) ->
 
 def cross_entropy(n: int, classes: int, e: float) -> Operator:
     """Mean negative log likelihood over n rows, in fp32: logits in, log-probabilities out (kept); backward those in, d logits out."""
-    size = n * classes * (e + 4.0)
+    size = n * classes * (e + max(4.0, e))
     return Operator(name="cross_entropy", kind="memory", flops=0.0, bytes=size, backward_bytes=size, division="vocabulary")
 
 
-def cross_entropy_saved_bytes(n: int, classes: int) -> float:
-    """What the loss keeps for the backward pass: fp32 log-probabilities and the targets."""
-    return n * (4.0 * classes + INDEX_BYTES)
+def cross_entropy_saved_bytes(n: int, classes: int, e: float) -> float:
+    """What the loss keeps for the backward pass: log-probabilities, in fp32 at least, and the targets."""
+    return n * (max(4.0, e) * classes + INDEX_BYTES)
 
 
 def adamw(parameters: int, dtype: str) -> tuple[Operator, ...]:

@@ -1,0 +1,68 @@
+"""What kernels and training steps share of torch: dtypes by hwbench's names, seeds, token ids, and errors against a reference."""
+
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+
+from hwbench.core.errors import UnavailableError
+from hwbench.core.workload import Context
+
+Distribution = Literal["uniform", "zipf"]
+
+_DTYPES = {"fp64": torch.float64, "fp32": torch.float32, "tf32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def begin(context: Context) -> torch.dtype:
+    """Seed torch so that each rank draws its own data, choose how fp32 products are done, and return the dtype to compute in.
+
+    UnavailableError where torch or the device has no arithmetic for the context's dtype.
+    """
+    if context.dtype not in _DTYPES:
+        raise UnavailableError(f"no workload computes in {context.dtype} yet; available: {', '.join(_DTYPES)}")
+    if context.dtype == "tf32" and context.device.type != "cuda":
+        raise UnavailableError(f"tf32 is a product format of CUDA devices, found device {context.device.type}", hint="use fp32 or bf16")
+    torch.set_float32_matmul_precision("high" if context.dtype == "tf32" else "highest")
+    torch.manual_seed(context.seed + context.rank)
+    return _DTYPES[context.dtype]
+
+
+def unit_roundoff(dtype: str) -> float:
+    """Largest relative error of rounding a number to the dtype's significand: half its epsilon (tf32: 11 bits, as fp16)."""
+    return 2.0**-11 if dtype == "tf32" else float(torch.finfo(_DTYPES[dtype]).eps) / 2
+
+
+def token_ids(shape: tuple[int, ...], vocabulary: int, distribution: Distribution, device: torch.device) -> torch.Tensor:
+    """int64 ids in 0..vocabulary-1, drawn on the device from torch's seeded generator.
+
+    `zipf`: id i has probability in proportion to 1/(i + 1), as the words of a text sorted by frequency (Zipf 1949). Drawn by inverting
+    its cumulative distribution, in float64 where the device has it: fp32 can't tell the rarest of 100,000 words apart.
+    """
+    if distribution == "uniform":
+        return torch.randint(vocabulary, shape, device=device)
+    wide = torch.float32 if device.type == "mps" else torch.float64
+    mass = torch.arange(1, vocabulary + 1, device=device, dtype=wide).reciprocal().cumsum(0)
+    drawn = torch.rand(shape, device=device, dtype=wide) * mass[-1]
+    return torch.searchsorted(mass, drawn).clamp_(max=vocabulary - 1)
+
+
+def spread(length: int, count: int) -> list[int]:
+    """At most `count` indices over 0..length-1, first and last among them, so that the tails of tiles are looked at too."""
+    if length <= count:
+        return list(range(length))
+    return [round(i * (length - 1) / (count - 1)) for i in range(count)]
+
+
+def exact(tensor: torch.Tensor) -> torch.Tensor:
+    """The same numbers as a float64 tensor on the CPU, cut from any graph."""
+    return tensor.detach().to("cpu", torch.float64)
+
+
+def relative_distance(found: Sequence[torch.Tensor], reference: Sequence[torch.Tensor]) -> float:
+    """The largest of ‖found − reference‖ / ‖reference‖ over pairs of tensors, Euclidean norms in float64. NaN stays NaN."""
+    worst = 0.0
+    for ours, theirs in zip(found, reference, strict=True):
+        wanted = exact(theirs)
+        error = float((exact(ours) - wanted).norm() / wanted.norm().clamp_min(torch.finfo(torch.float64).tiny))
+        worst = error if error > worst or error != error else worst  # a NaN must not lose against a number
+    return worst
