@@ -31,6 +31,8 @@ class Transfer(Value):
     message_bytes: float
     count: float
     overlaps: Literal["forward", "backward"] | None = None
+    during: Literal["forward", "backward"] | None = None
+    """The pass that contains it, where one does: full recomputation repeats those of the forward pass."""
     why: str = ""
 
 

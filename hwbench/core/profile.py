@@ -51,7 +51,7 @@ class Tier(Value):
     latency_s: float | None = None
     """Time of one message of no size, one hop."""
     efficiency: tuple[CurvePoint, ...] = ()
-    """Share of `bandwidth_bytes_per_s` a collective's bus bandwidth reaches, by message size."""
+    """Share of `bandwidth_bytes_per_s` a collective's bus bandwidth reaches, by message size, once its latency is taken off."""
 
 
 class Efficiency(Value):

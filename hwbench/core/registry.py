@@ -17,6 +17,7 @@ from hwbench.core import codec
 from hwbench.core.docstrings import first_line
 from hwbench.core.errors import UnavailableError, UserError, unknown_name
 from hwbench.core.profile import ClusterProfile
+from hwbench.core.sourcing import checked
 from hwbench.core.suite import Suite
 from hwbench.core.workload import Preset
 
@@ -61,8 +62,8 @@ def load(kind: Literal["workloads", "layouts", "reports"], name: str, type_: typ
 
 
 def load_cluster(name: str) -> ClusterProfile:
-    """A cluster profile by name or by the path of a TOML file."""
-    return _load_toml("clusters", name, ClusterProfile)
+    """A cluster profile by name or by the path of a TOML file; UserError where a number can't be one of a machine."""
+    return checked(_load_toml("clusters", name, ClusterProfile), name)
 
 
 def load_model(name: str) -> Preset:

@@ -66,7 +66,7 @@ def test_precisions_are_dense_and_in_order(profile: ClusterProfile) -> None:
     ordered = [peaks[dtype] for dtype in ("fp32", "tf32", "bf16", "fp8", "fp4") if dtype in peaks]
     assert ordered == sorted(ordered)
     if "fp8" in peaks:
-        assert peaks["fp8"] <= 2.01 * peaks["bf16"]
+        assert peaks["fp8"] <= 2.03 * peaks["bf16"]
 
 
 def test_tiers_get_wider_and_slower(profile: ClusterProfile) -> None:
