@@ -1,0 +1,62 @@
+"""List what there is: workloads, layouts, models, clusters, suites, reports."""
+
+import sys
+from typing import TYPE_CHECKING
+
+import click
+
+from hwbench.core.codec import to_json
+from hwbench.core.registry import ROOMS, Kind, names
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+KINDS = tuple(ROOMS)
+ABOUT: dict[Kind, str] = {
+    "workloads": "what `hwbench run` measures",
+    "layouts": "ways to split a step over ranks, for --layout",
+    "models": "presets for `hwbench size --model`",
+    "clusters": "profiles for `hwbench size --cluster`",
+    "suites": "lists of what to measure, for `hwbench run --suite`",
+    "reports": "output formats, for `hwbench report --format`",
+}
+
+
+@click.command()
+@click.argument("kind", required=False, type=click.Choice(KINDS), metavar="[KIND]")
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON object: kind -> name -> one line about it.")
+def command(kind: Kind | None, as_json: bool) -> None:
+    """List what there is, with a line about each; KIND is one of workloads, layouts, models, clusters, suites, reports.
+
+    Nothing is imported to do so: names are files, and the line is the first of a file's docstring or its description.
+
+    \b
+    hwbench list clusters
+    hwbench list models --json
+    """
+    found = {one: names(one) for one in ([kind] if kind else KINDS)}
+    if as_json:
+        click.echo(to_json(found, pretty=True), nl=False)
+        return
+    from rich.console import Console
+
+    console = Console(file=sys.stdout)
+    for index, (one, entries) in enumerate(found.items()):
+        if index:
+            console.print()
+        console.print(_table(one, entries))
+
+
+def _table(kind: Kind, entries: dict[str, str]) -> "Table":
+    """Names and lines of one kind, titled with what it is for."""
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table(title=f"{kind}: {ABOUT[kind]}", title_justify="left", title_style="bold", box=None, show_header=False, pad_edge=False)
+    table.add_column(no_wrap=True, style="cyan")
+    table.add_column()
+    for name, line in entries.items():
+        table.add_row(escape(name), escape(line))
+    if not entries:
+        table.add_row("none", "")
+    return table
