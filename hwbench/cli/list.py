@@ -26,7 +26,7 @@ ABOUT: dict[Kind, str] = {
 @click.argument("kind", required=False, type=click.Choice(KINDS), metavar="[KIND]")
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON object: kind -> name -> one line about it.")
 def command(kind: Kind | None, as_json: bool) -> None:
-    """List what there is, with a line about each; KIND is one of workloads, layouts, models, clusters, suites, reports.
+    r"""List what there is, with a line about each; KIND is one of workloads, layouts, models, clusters, suites, reports.
 
     Nothing is imported to do so: names are files, and the line is the first of a file's docstring or its description.
 
@@ -44,19 +44,20 @@ def command(kind: Kind | None, as_json: bool) -> None:
     for index, (one, entries) in enumerate(found.items()):
         if index:
             console.print()
-        console.print(_table(one, entries))
+        console.print(f"{one}: {ABOUT[one]}", style="bold", highlight=False)
+        console.print(_table(entries))
 
 
-def _table(kind: Kind, entries: dict[str, str]) -> "Table":
-    """Names and lines of one kind, titled with what it is for."""
+def _table(entries: dict[str, str]) -> "Table":
+    """Names and their lines."""
     from rich.markup import escape
     from rich.table import Table
 
-    table = Table(title=f"{kind}: {ABOUT[kind]}", title_justify="left", title_style="bold", box=None, show_header=False, pad_edge=False)
+    table = Table(box=None, show_header=False, pad_edge=False)
     table.add_column(no_wrap=True, style="cyan")
     table.add_column()
     for name, line in entries.items():
         table.add_row(escape(name), escape(line))
     if not entries:
-        table.add_row("none", "")
+        table.add_row("none yet", "")
     return table
