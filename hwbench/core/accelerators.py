@@ -110,6 +110,7 @@ class Link(Value, frozen=True):
     remote: str | None = None
     remote_index: int | None = None
     remote_pci_address: str | None = None
+    remote_pci_id: str | None = None
     count: int = 1
     bandwidth_bytes_per_s: float | None = None
     bandwidth_min_bytes_per_s: float | None = None
@@ -191,7 +192,7 @@ class Nic(Value, frozen=True):
     name: str | None = None
     pci_address: str | None = None
     numa_node: int | None = None
-    bandwidth_bytes_per_s: float | None = None
+    rdma: bool | None = None
 
 
 class Matrix(Value, frozen=True):
