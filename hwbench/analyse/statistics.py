@@ -6,7 +6,7 @@ from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
+from scipy import special
 
 from hwbench.core.comparison import Interval
 from hwbench.core.errors import UserError
@@ -33,12 +33,12 @@ def interval(process_values: Sequence[float], *, confidence_fraction: float = 0.
     count, median = len(values), float(np.median(values))
     if count == 1:
         return _no_interval(median, confidence_fraction)
-    rank = int(stats.binom.ppf((1 - confidence_fraction) / 2, count, 0.5))
+    rank = _symmetric_rank(count, confidence_fraction)
     if rank >= 1:
         low, high, method = float(values[rank - 1]), float(values[count - rank]), "order statistics over processes"
     else:
         logs = np.log(values)
-        reach = float(stats.t.ppf((1 + confidence_fraction) / 2, count - 1) * logs.std(ddof=1) / np.sqrt(count))
+        reach = float(special.stdtrit(count - 1, (1 + confidence_fraction) / 2) * logs.std(ddof=1) / np.sqrt(count))
         low, high = float(np.exp(logs.mean() - reach)), float(np.exp(logs.mean() + reach))
         low, high, method = min(low, median), max(high, median), f"Student's t over the logarithms of {count} processes"
     return Interval(median=median, low=low, high=high, processes=count, confidence_fraction=confidence_fraction, method=method)
@@ -117,6 +117,14 @@ def _positive(values: Sequence[float]) -> NDArray[np.float64]:
     if array.ndim != 1 or not len(array) or not np.isfinite(array).all() or (array <= 0).any():
         raise UserError("an interval needs one positive, finite value per process", hint="leave out failed processes and zero times")
     return array
+
+
+def _symmetric_rank(count: int, confidence_fraction: float) -> int:
+    """Largest r such that the r-th smallest and r-th largest hold the median with this confidence; 0 where none do."""
+    ranks = np.arange(count // 2 + 1)
+    outside = 2 * special.bdtr(ranks - 1.0, count, 0.5)  # P(median below the r-th smallest or above the r-th largest)
+    outside[0] = 0.0
+    return int(ranks[outside <= 1 - confidence_fraction][-1])
 
 
 def _no_interval(median: float, confidence_fraction: float) -> Interval:

@@ -1,0 +1,186 @@
+"""Which of two versions is slower, from an interleaved session: four estimators, label swaps, a size threshold.
+
+docs/statistics.md says why each constant is what it is, and what was tried and left.
+"""
+
+import math
+import zlib
+from collections.abc import Sequence
+from typing import Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import special
+
+from hwbench.analyse.cells import Cells, Clock, cells
+from hwbench.analyse.permutation import label_swaps
+from hwbench.analyse.sessions import Session
+from hwbench.core.comparison import CANT_TELL, Comparison, Verdict
+
+Array = NDArray[np.float64]
+
+THRESHOLD_FRACTION: Final = 0.02
+"""Changes below this are nobody's concern: never called slower or faster; an interval within it is "same"."""
+ALPHA: Final = 0.015
+"""Two-sided error of a verdict. The systematic error below makes the false alarms seen far fewer: about 0.2 %."""
+SYSTEMATIC_ERROR: Final = 0.006
+"""Standard error (of a log ratio) that more rounds of one session don't lessen: where a process's memory happened to lie."""
+ESTIMATOR_ERROR: Final = 0.005
+"""Standard error added to each estimator's own before weighting: none is trusted alone because its swaps look quiet."""
+FEWEST_ROUNDS: Final = 6
+FEWEST_PROCESSES: Final = 3
+LOW_ROUNDS_FRACTION: Final = 0.25
+LOW_BLOCKS_FRACTION: Final = 0.1
+INTERVAL_FRACTION: Final = 0.95
+POWER_FRACTION: Final = 0.8
+_SMALLEST_SCALE: Final = 1e-4
+"""0.01 %: finer than any clock's repeatability; keeps equal values from dividing by zero."""
+_LARGEST_LOG: Final = 700.0
+"""exp of more overflows."""
+
+
+def judge_session(
+    session: Session, *, clock: Clock = "cpu", threshold_fraction: float = THRESHOLD_FRACTION, alpha: float = ALPHA
+) -> list[Comparison]:
+    """One comparison a kernel, by name. `alpha` is a verdict's two-sided error (see `look_alphas` for one look of several)."""
+    return [judge_kernel(session, kernel, clock, threshold_fraction, alpha) for kernel in range(len(session.kernel_names))]
+
+
+def judge_kernel(session: Session, kernel: int, clock: Clock, threshold_fraction: float, alpha: float) -> Comparison:
+    """B against A for `session.kernel_names[kernel]`; unusable samples give "can't tell" and a note, never an error."""
+    name = session.kernel_names[kernel]
+    found = cells(session, kernel, clock)
+    if isinstance(found, str):
+        return Comparison(kernel=name, verdict=CANT_TELL, note=found)
+    return judge_cells(name, found, threshold_fraction=threshold_fraction, alpha=alpha)
+
+
+def judge_cells(name: str, of: Cells, *, threshold_fraction: float = THRESHOLD_FRACTION, alpha: float = ALPHA) -> Comparison:
+    """The verdict on one kernel's cells; `log_ratio_with_error` says how the ratio and its error are made."""
+    rounds = len(of.round_low)
+    if rounds < 2:
+        return Comparison(kernel=name, verdict=CANT_TELL, note=f"{rounds} round with both sides: no telling how much rounds differ")
+    log_ratio, error = log_ratio_with_error(of)
+    verdict = _verdict(log_ratio, error, rounds, threshold_fraction, alpha)
+    doubt = _doubt(of)
+    reach = _t_quantile((1 + INTERVAL_FRACTION) / 2, rounds) * error
+    return Comparison(
+        kernel=name,
+        verdict=CANT_TELL if doubt else verdict,
+        ratio=math.exp(log_ratio),
+        ratio_low=math.exp(log_ratio - reach),
+        ratio_high=math.exp(log_ratio + reach),
+        minimum_detectable_effect=minimum_detectable_effect(error, rounds, threshold_fraction, alpha),
+        p_value=2 * float(special.stdtr(rounds - 1, -abs(log_ratio) / error)),
+        note="; ".join(part for part in (doubt, of.note) if part),
+    )
+
+
+def log_ratio_with_error(of: Cells) -> tuple[float, float]:
+    """log(time of B / time of A) and its standard error: four estimators, weighted by what label swaps make of each.
+
+    The data are first aligned (B divided by the ratio found), so that a true difference does not widen the swaps' spread.
+    Weights are 1 / (swap variance + ESTIMATOR_ERROR^2). The error is the larger of two, as rounds may share what their
+    process brought: that of the weighted sum under the same swaps, and the jackknife's over processes; SYSTEMATIC_ERROR is
+    added to it in quadrature.
+    """
+    views = _views(of)
+    estimates = _estimates([view.logs[None] for view in views])[:, 0]
+    swaps = label_swaps(len(of.round_low), zlib.crc32(np.sort(of.round_low, axis=1).tobytes()))
+    swapped = _estimates([_swapped(view, shift, swaps) for view, shift in zip(views, estimates, strict=True)])
+    weights = 1 / ((swapped**2).mean(axis=1) + ESTIMATOR_ERROR**2)
+    weights /= weights.sum()
+    variance = max(float(((weights @ swapped) ** 2).mean()), _jackknife_variance(views, of.round_process, weights))
+    return float(weights @ estimates), math.sqrt(variance + SYSTEMATIC_ERROR**2)
+
+
+def minimum_detectable_effect(error: float, rounds: int, threshold_fraction: float, alpha: float) -> float:
+    """The smallest slowdown, as a fraction, that is called so with 80 % power: what must be exceeded, and t_0.8 errors more."""
+    needed = max(math.log1p(threshold_fraction), _t_quantile(1 - alpha / 2, rounds) * error)
+    return math.expm1(min(needed + _t_quantile(POWER_FRACTION, rounds) * error, _LARGEST_LOG))
+
+
+def _verdict(log_ratio: float, error: float, rounds: int, threshold_fraction: float, alpha: float) -> Verdict:
+    threshold = math.log1p(threshold_fraction)
+    if abs(log_ratio) > max(threshold, _t_quantile(1 - alpha / 2, rounds) * error):
+        return "slower" if log_ratio > 0 else "faster"
+    return "same" if abs(log_ratio) + _t_quantile((1 + INTERVAL_FRACTION) / 2, rounds) * error <= threshold else CANT_TELL
+
+
+def _t_quantile(fraction: float, rounds: int) -> float:
+    """Student's t with rounds - 1 degrees of freedom: swaps estimate the error from that many independent differences."""
+    return float(special.stdtrit(rounds - 1, fraction))
+
+
+def _doubt(of: Cells) -> str:
+    """Why no verdict may rest on these cells, however clear they look; empty where it may."""
+    processes = len(np.unique(of.round_process))
+    if len(of.round_low) < FEWEST_ROUNDS:
+        return f"{len(of.round_low)} rounds with both sides: a verdict needs {FEWEST_ROUNDS}"
+    if processes < FEWEST_PROCESSES:
+        return f"{processes} respawned processes a side: a verdict needs {FEWEST_PROCESSES}, samples of one are not replicates"
+    return ""
+
+
+class _View(NamedTuple):
+    """What one estimator looks at: log times [n, 2] (A, B), and the round that each row belongs to."""
+
+    logs: Array
+    round: NDArray[np.int64]
+
+
+def _views(of: Cells) -> tuple[_View, ...]:
+    low = _View(of.block_low, of.pair_round)
+    return _View(of.round_low, np.arange(len(of.round_low))), low, low, _View(of.block_mid, of.pair_round)
+
+
+def _swapped(view: _View, shift: float, swaps: NDArray[np.bool_]) -> Array:
+    """[swaps, n, 2]: B's times divided by exp(shift), then A and B changed over in the rounds that a swap names."""
+    aligned = view.logs - np.array([0.0, shift])
+    return np.where(swaps[:, view.round, None], aligned[:, ::-1], aligned)
+
+
+def _jackknife_variance(views: Sequence[_View], round_process: NDArray[np.int64], weights: Array) -> float:
+    """Variance of the weighted estimate over processes: (n - 1) / n times the squared deviations with one left out (Efron 1982)."""
+    processes = np.unique(round_process)
+    if len(processes) < 2:
+        return 0.0
+    left_out = [
+        float(weights @ _estimates([view.logs[None, round_process[view.round] != process] for view in views])[:, 0])
+        for process in processes
+    ]
+    return (len(processes) - 1) * float(np.var(left_out))
+
+
+def _estimates(logs: Sequence[Array]) -> Array:
+    """The four log ratios [4, k] of the four views' log times, each [k, n, 2]."""
+    return np.stack(
+        (
+            _floor_ratio(logs[0], LOW_ROUNDS_FRACTION),
+            _floor_ratio(logs[1], LOW_BLOCKS_FRACTION),
+            student_location(logs[2][..., 1] - logs[2][..., 0], freedom=0.5),
+            student_location(logs[3][..., 1] - logs[3][..., 0], freedom=1.0),
+        )
+    )
+
+
+def _floor_ratio(logs: Array, fraction: float) -> Array:
+    """Mean of the lowest `fraction` of each side, B less A: both sides' undisturbed moments, wherever in the session they were."""
+    count = max(1, math.ceil(logs.shape[1] * fraction))
+    lowest = np.partition(logs, count - 1, axis=1)[:, :count].mean(axis=1)
+    return np.asarray(lowest[:, 1] - lowest[:, 0])
+
+
+def student_location(values: Array, freedom: float, iterations: int = 12) -> Array:
+    """Location of each row under Student's t with unknown scale, by expectation-maximisation (Lange, Little, Taylor 1989).
+
+    For the log ratios of pairs: neighbours in time share their disturbances, and the ratio cancels them. With `freedom` of 1
+    or less the core decides: pairs of which one half was disturbed count for next to nothing.
+    """
+    location = np.median(values, axis=1, keepdims=True)
+    scale = np.maximum(np.median(np.abs(values - location), axis=1, keepdims=True), _SMALLEST_SCALE)
+    for _ in range(iterations):
+        weights = (freedom + 1) / (freedom + ((values - location) / scale) ** 2)
+        location = (weights * values).sum(axis=1, keepdims=True) / weights.sum(axis=1, keepdims=True)
+        scale = np.maximum(np.sqrt((weights * (values - location) ** 2).mean(axis=1, keepdims=True)), _SMALLEST_SCALE)
+    return np.asarray(location[:, 0])
