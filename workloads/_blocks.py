@@ -42,6 +42,18 @@ class Embedding(nn.Module):
         return F.dropout(x, self.dropout, self.training)
 
 
+class TokenTable(nn.Module):
+    """A table of tokens alone: (b, s) -> (b, s, h)."""
+
+    def __init__(self, vocabulary: int, hidden: int, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.tokens, self.dropout = nn.Embedding(vocabulary, hidden), dropout
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """The tokens' rows."""
+        return F.dropout(self.tokens(tokens), self.dropout, self.training)
+
+
 class Head(nn.Module):
     """Final norm and vocabulary projection: (b, s, h) -> (b, s, V)."""
 

@@ -1,0 +1,63 @@
+"""What BERT has instead of GPT's parts: segments, a norm behind each residual, and a head that predicts at chosen positions."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ._blocks import MLP, SelfAttention
+
+SEGMENTS = 2
+"""Sentence A and sentence B."""
+
+EPSILON = 1e-12
+"""Of BERT's layer norms."""
+
+
+class SegmentedEmbedding(nn.Module):
+    """Token, position and segment tables, a norm and dropout: (b, s) -> (b, s, h). The first half of a sequence is segment A."""
+
+    def __init__(self, vocabulary: int, positions: int, hidden: int, dropout: float) -> None:
+        super().__init__()
+        self.tokens, self.positions = nn.Embedding(vocabulary, hidden), nn.Embedding(positions, hidden)
+        self.segments, self.norm = nn.Embedding(SEGMENTS, hidden), nn.LayerNorm(hidden, EPSILON)
+        self.dropout = dropout
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Norm of the sum of the three rows."""
+        length = tokens.shape[1]
+        segments = torch.arange(length, device=tokens.device) * SEGMENTS // length
+        x = self.tokens(tokens) + (self.positions.weight[:length] + self.segments(segments))
+        return F.dropout(self.norm(x), self.dropout, self.training)
+
+
+class PostNormLayer(nn.Module):
+    """norm(x + attention(x)), then norm(x + mlp(x)): BERT and the Transformer of 2017."""
+
+    def __init__(self, norm: Callable[[], nn.Module], attention: SelfAttention, mlp: MLP, dropout: float) -> None:
+        super().__init__()
+        self.attention, self.attention_norm = attention, norm()
+        self.mlp, self.mlp_norm = mlp, norm()
+        self.dropout = dropout
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(b, s, h) -> (b, s, h)."""
+        x = self.attention_norm(x + F.dropout(self.attention(x), self.dropout, self.training))
+        y: Tensor = self.mlp_norm(x + F.dropout(self.mlp(x), self.dropout, self.training))
+        return y
+
+
+class MaskedHead(nn.Module):
+    """Dense, GELU, norm and vocabulary projection of the masked positions only: (b, s, h), (r,) -> (r, V)."""
+
+    def __init__(self, hidden: int, vocabulary: int) -> None:
+        super().__init__()
+        self.dense, self.norm = nn.Linear(hidden, hidden), nn.LayerNorm(hidden, EPSILON)
+        self.projection = nn.Linear(hidden, vocabulary)
+
+    def forward(self, x: Tensor, positions: Tensor) -> Tensor:
+        """Logits at `positions`, indices into the b·s tokens."""
+        chosen = x.flatten(0, 1).index_select(0, positions)
+        logits: Tensor = self.projection(self.norm(F.gelu(self.dense(chosen))))
+        return logits

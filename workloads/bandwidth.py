@@ -1,0 +1,138 @@
+"""Memory and cache bandwidth: triad, read, write and copy, by working-set size, threads and CPUs.
+
+Bytes are counted as STREAM counts them (McCalpin 1995), an array read or written once each: triad 3, copy 2, read 1, write 1 of them. The read
+that a write to a cache line first costs (write-allocate) is not counted. The loops are compiled by numba, the plain C loops of STREAM; a
+compiler may turn `copy` into memcpy, which uses streaming stores for large arrays, as gcc does with STREAM's.
+"""
+
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Final, Literal
+
+from hwbench.core.cpulist import parse_cpu_list
+from hwbench.core.errors import UnavailableError, UserError
+from hwbench.core.value import Value
+from hwbench.core.workload import Block, Check, Context, Cost, Kernel, Operator, Workload
+
+from ._count import element_bytes, need_positive
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ._native import Floats
+
+_ARRAYS: Final = {"triad": 3, "copy": 2, "read": 1, "write": 1}
+_LEAST_BYTES_A_CALL: Final = 1 << 26
+"""A call repeats the pass until it moved this much, about 5 ms of one core's memory bandwidth: long beside a clock tick or a thread's wake-up."""
+SCALE: Final = 3.0
+"""STREAM's own scalar; exact in every dtype."""
+
+
+class Config(Value):
+    """One stream."""
+
+    kernel: Literal["triad", "read", "write", "copy"] = "triad"
+    """triad a = b + s·c, read sum(a), write a = s, copy a = b."""
+    working_set_bytes: int = 3 << 28
+    """All arrays of all threads together; well beyond the last-level cache it is memory that is measured, below it that cache."""
+    threads: int = 1
+    """Threads that share the arrays, each with a contiguous part that it wrote first, so that it lies on the thread's own NUMA node."""
+    cpus: str = ""
+    """CPUs to run on in the kernel's list form ("0-3,8"), thread i on the i-th; empty: wherever the system puts them."""
+
+
+def cost(config: Config, dtype: str) -> Cost:
+    """The bytes of every pass of a call. The two FLOPs an element of triad count, as in STREAM."""
+    need_positive(config, "working_set_bytes", "threads")
+    e = element_bytes(dtype)
+    elements = _elements(config, e) * config.threads
+    flops = 2.0 * elements if config.kernel == "triad" else 0.0
+    repeats = _repeats(config)
+    stream = Operator(
+        name=config.kernel, kind="memory", flops=repeats * flops, bytes=repeats * _ARRAYS[config.kernel] * e * elements
+    )
+    block = Block(name=config.kernel, parameters=0, operators=(stream,))
+    return Cost(blocks=(block,), dtype=dtype, items=repeats * elements, item_unit="element")
+
+
+def build(config: Config, context: Context) -> Kernel:
+    """The arrays, a part for each thread, and the threads that wait for a call."""
+    import numpy as np
+
+    from . import _native
+
+    if context.device.type != "cpu":
+        raise UnavailableError(f"bandwidth: this stream runs on CPUs, not on {context.device.type}", hint="triad measures an accelerator")
+    if context.dtype not in ("fp32", "fp64"):
+        raise UnavailableError(f"bandwidth: dtype {context.dtype}: numba compiles fp32 and fp64 streams")
+    cost(config, context.dtype)
+    element = np.dtype(np.float32 if context.dtype == "fp32" else np.float64)
+    size, repeats = _elements(config, element.itemsize), _repeats(config)
+    stream = getattr(_native.streams(), config.kernel)
+    pools = _threads(config)
+    arrays = [pool.submit(_first_touch, size, element, _ARRAYS[config.kernel]).result() for pool in pools]
+    calls: list[Callable[[], float]] = [lambda part=part: stream(*part, SCALE, repeats) for part in arrays]  # type: ignore[misc]
+    calls[0]()  # compiles
+
+    def run() -> None:
+        for waiting in [pool.submit(call) for pool, call in zip(pools, calls, strict=True)]:
+            waiting.result()
+
+    def check() -> Check:
+        """The last pass's result, element by element: exact but for triad's two roundings, each half a unit in the last place."""
+        for pool, part in zip(pools, arrays, strict=True):
+            pool.submit(stream, *part, SCALE, 1).result()
+        error = max(_error(config.kernel, part, stream) for part in arrays)
+        tolerance = 2 * float(np.finfo(element).eps) if config.kernel == "triad" else 0.0
+        return Check(name=config.kernel, error=error, tolerance=tolerance, reference="float64 on the CPU")
+
+    return Kernel(run=run, check=check)
+
+
+def _elements(config: Config, element: float) -> int:
+    """Elements of one thread's part of one array."""
+    elements = int(config.working_set_bytes // (config.threads * _ARRAYS[config.kernel] * element))
+    if elements < 1:
+        raise UserError(f"working_set_bytes={config.working_set_bytes}: less than one element for each of {config.threads} threads")
+    return elements
+
+
+def _repeats(config: Config) -> int:
+    return max(1, _LEAST_BYTES_A_CALL // config.working_set_bytes)
+
+
+def _threads(config: Config) -> list[ThreadPoolExecutor]:
+    """One thread for each part, pinned where CPUs are named; they end when nobody refers to them any more."""
+    import os
+
+    cpus = sorted(parse_cpu_list(config.cpus))
+    if not cpus:
+        return [ThreadPoolExecutor(1) for _ in range(config.threads)]
+    if len(cpus) < config.threads:
+        raise UserError(f"threads={config.threads}: more than the {len(cpus)} CPUs of cpus={config.cpus!r}")
+    if missing := set(cpus[: config.threads]) - os.sched_getaffinity(0):
+        raise UnavailableError(f"bandwidth: this process may not run on CPU {min(missing)} of cpus={config.cpus!r}")
+    return [ThreadPoolExecutor(1, initializer=os.sched_setaffinity, initargs=(0, {cpu})) for cpu in cpus[: config.threads]]
+
+
+def _first_touch(size: int, element: "object", arrays: int) -> "tuple[Floats, Floats, Floats]":
+    """Three arrays as every stream takes them, each written once by the thread that will use it; unused ones are of one element."""
+    import numpy as np
+
+    a, b, c = (np.ones(size if i < arrays else 1, dtype=element) for i in range(3))  # type: ignore[call-overload]
+    b *= np.linspace(1.0, 2.0, b.size)
+    c *= np.linspace(2.0, 1.0, c.size)
+    return a, b, c
+
+
+def _error(kernel: str, part: "tuple[Floats, Floats, Floats]", stream: "Callable[..., float]") -> float:
+    """Largest relative error of an array after one pass of its stream."""
+    import numpy as np
+
+    a, b, c = (array.astype(np.float64) for array in part)
+    if kernel == "read":
+        return abs(stream(*part, SCALE, 1) - float(a.size)) / a.size  # a holds ones
+    expected = {"triad": b + SCALE * c, "copy": b, "write": np.full_like(a, SCALE)}[kernel]
+    return float(np.max(np.abs(a - expected) / expected))
+
+
+WORKLOAD: Final = Workload(kind="ceiling", config=Config, cost=cost, build=build)
