@@ -1,0 +1,210 @@
+"""The run itself: cases in, events out, one record a case whatever happens to it. The receiver of the events writes the records down."""
+
+import time
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import msgspec
+
+from hwbench.core.layout import parse_layout
+from hwbench.core.record import Case, Measurement, Outcome, Record
+from hwbench.core.units import format_seconds
+from hwbench.core.value import Value
+
+from . import cases as casework
+from . import launch, protocol, schedule, state
+from .events import Advanced, Event, Launching, Recorded, Started
+from .interrupt import Interrupt, interruptible
+
+DEFAULT_TIME_LIMIT_S = 600.0
+
+
+class Options(Value):
+    """How a run is to be made."""
+
+    time_budget_s: float | None = None
+    """For the whole run; None gives every case schedule.FREE_SHARE_S."""
+    time_limit_s: float = DEFAULT_TIME_LIMIT_S
+    """A case that takes longer hangs: it fails, and its ranks are replaced."""
+    spent_s: float = 0.0
+    """What of the budget is used up already."""
+
+
+@dataclass(kw_only=True)
+class _Course:
+    """Where a run is."""
+
+    options: Options
+    logs: Path
+    interrupt: Interrupt
+    total: int
+    began_s: float
+    left: schedule.Left
+    cpus: int
+    number: int = 0
+    launches: int = 0
+    measuring_s: float = 0.0
+
+    def now(self) -> schedule.Left:
+        """What is left at this moment."""
+        if self.options.time_budget_s is None:
+            return self.left
+        spent_s = self.options.spent_s + time.monotonic() - self.began_s
+        return msgspec.structs.replace(self.left, budget_s=self.options.time_budget_s - spent_s)
+
+
+def execute(cases: tuple[Case, ...], options: Options, logs: Path) -> Iterator[Event]:
+    """Measure the cases in launches of ranks, and yield what happens; every case ends in exactly one Recorded.
+
+    `logs` is the folder for what ranks and torch's launcher print. Raises Interrupted after Ctrl-C or SIGTERM, with nothing left running.
+    Close the iterator (contextlib.closing) where it may not be exhausted.
+    """
+    groups = schedule.groups(cases)
+    with interruptible() as interrupt:
+        course = _Course(
+            options=options,
+            logs=logs,
+            interrupt=interrupt,
+            total=len(cases),
+            began_s=time.monotonic(),
+            left=schedule.Left(cases=len(cases), launches=len(groups)),
+            cpus=state.usable_cpus(),
+        )
+        for group in groups:
+            yield from _group(group, course)
+
+
+def _group(group: schedule.Group, course: _Course) -> Iterator[Event]:
+    """All cases of a group, in as many launches as failures make necessary."""
+    waiting = list(group.cases)
+    course.left = schedule.without(course.left, launches=1)
+    if refusal := casework.too_few_cpus(waiting[0], course.cpus):
+        yield from (_skipped(case, refusal, course) for case in waiting)
+        return
+    while waiting:
+        if not schedule.affords_launch(course.now()):
+            yield from (_skipped(case, _no_time(course), course) for case in waiting)
+            return
+        yield Launching(ranks=group.world_size, cases=len(waiting), left_s=schedule.left_s(course.now()))
+        yield from _launch(group.world_size, waiting, course)
+
+
+def _launch(world_size: int, waiting: list[Case], course: _Course) -> Iterator[Event]:
+    """One launch: takes cases from `waiting` until none is left or the ranks are lost."""
+    course.launches += 1
+    log = course.logs / f"launch-{course.launches:03d}.log"
+    began_s = time.monotonic()
+    try:
+        with launch.launched(world_size, log, course.interrupt) as ranks:
+            course.left = msgspec.structs.replace(course.left, launch_s=time.monotonic() - began_s)
+            while waiting:
+                fit = yield from _case(ranks, waiting.pop(0), course)
+                if not fit:
+                    return
+    except launch.RanksFailed as error:  # before any case: the next launch would end as this one did
+        while waiting:
+            yield _over(waiting.pop(0), "failed", error.message, course)
+
+
+def _case(ranks: launch.Ranks, case: Case, course: _Course) -> Generator[Event, None, bool]:
+    """One case; returns whether the ranks are fit for another."""
+    left = course.now()
+    share_s = schedule.share_s(left)
+    if share_s is None:
+        yield _skipped(case, _no_time(course), course)
+        return True
+    yield Started(number=course.number + 1, total=course.total, case=case, share_s=share_s, left_s=schedule.left_s(left))
+    started_at, began_s, before = _utc_now(), time.monotonic(), state.read()
+    try:
+        answers = yield from _answers(ranks, protocol.Measure(case=case, share_s=share_s), course)
+    except launch.RanksFailed as error:
+        yield _over(case, "failed", error.message, course, started_at, time.monotonic() - began_s)
+        return False
+    around = state.between(before, state.read())
+    duration_s = time.monotonic() - began_s
+    record = _record(case, answers, started_at, duration_s)
+    warnings = (*record.warnings, *state.warnings_of(around, course.cpus))
+    yield _recorded(msgspec.structs.replace(record, state=around, warnings=warnings), course)
+    return True
+
+
+def _answers(
+    ranks: launch.Ranks, order: protocol.Measure, course: _Course
+) -> Generator[Event, None, dict[int, protocol.Measured | protocol.Unavailable]]:
+    """Every rank's answer to an order, by rank; progress is passed on meanwhile."""
+    limit_s = course.options.time_limit_s
+    until_s = time.monotonic() + limit_s
+    launch.order(ranks, order)
+    answers: dict[int, protocol.Measured | protocol.Unavailable] = {}
+    last = protocol.Progress(rank=0, phase="starting")
+    while len(answers) < ranks.world_size:
+        late = f"no answer within the time limit of {format_seconds(limit_s)} (last: {last.phase}, {last.samples} samples)"
+        for message in launch.receive(ranks, until_s, late):
+            if isinstance(message, protocol.Progress):
+                last = message
+            elif isinstance(message, protocol.Measured | protocol.Unavailable):
+                answers[message.rank] = message
+        yield Advanced(phase=last.phase, samples=last.samples, left_s=schedule.left_s(course.now()))
+    return answers
+
+
+def _record(case: Case, answers: dict[int, protocol.Measured | protocol.Unavailable], started_at: str, duration_s: float) -> Record:
+    """The record of a case to which every rank gave an answer."""
+    for answer in answers.values():
+        if isinstance(answer, protocol.Unavailable):
+            return Record(case=case, outcome="skipped", reason=answer.reason, started_at=started_at, duration_s=duration_s)
+    measured = [answer for _, answer in sorted(answers.items()) if isinstance(answer, protocol.Measured)]
+    first, check = measured[0], measured[0].check
+    wrong = check is not None and not check.passed
+    reason = f"correctness check {check.name}: error {check.error:.3g} above {check.tolerance:.3g}" if check and wrong else ""
+    return Record(
+        case=case,
+        outcome="failed" if wrong else "done",
+        reason=reason,
+        started_at=started_at,
+        duration_s=duration_s,
+        measurement=_measurement(case, measured),
+        warnings=first.warnings,
+    )
+
+
+def _measurement(case: Case, measured: list[protocol.Measured]) -> Measurement:
+    """All ranks' samples; work is counted over all ranks: weak scaling, every data-parallel rank does a whole step's work."""
+    cost = casework.cost_of(case)
+    copies = parse_layout(case.layout).data_ranks
+    return Measurement(
+        ranks=tuple(answer.samples for answer in measured),
+        items_per_step=cost.items * copies,
+        item_unit=cost.item_unit,
+        flops_per_step=cost.flops * copies,
+        bytes_per_step=cost.bytes * copies,
+        parameters=cost.parameters,
+        check=measured[0].check,
+        first_loss=measured[0].first_loss,
+        last_loss=measured[0].last_loss,
+    )
+
+
+def _no_time(course: _Course) -> str:
+    return f"left out: the time budget of {format_seconds(course.options.time_budget_s)} was used up"
+
+
+def _skipped(case: Case, reason: str, course: _Course) -> Recorded:
+    return _over(case, "skipped", reason, course)
+
+
+def _over(case: Case, outcome: Outcome, reason: str, course: _Course, started_at: str = "", duration_s: float = 0.0) -> Recorded:
+    return _recorded(Record(case=case, outcome=outcome, reason=reason, started_at=started_at or _utc_now(), duration_s=duration_s), course)
+
+
+def _recorded(record: Record, course: _Course) -> Recorded:
+    course.number += 1
+    course.measuring_s += record.duration_s
+    course.left = msgspec.structs.replace(schedule.without(course.left, cases=1), case_s=course.measuring_s / course.number)
+    return Recorded(number=course.number, total=course.total, record=record, left_s=schedule.left_s(course.now()))
+
+
+def _utc_now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds")

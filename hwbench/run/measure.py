@@ -1,0 +1,175 @@
+"""Measuring one step: cold call, warm-up to steady state, samples until the median is known well enough or the time is over.
+
+Every rank runs the same loop. After each sample `agree` carries rank 0's decision to the others; it is a barrier too, outside the
+timed region, so that all ranks begin a sample together and take the same number of them.
+"""
+
+import gc
+import math
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Final, TypeAlias
+
+from .clocks import Queue, Sample, time_calls
+
+Agree: TypeAlias = Callable[[int], int]
+"""Gives every rank the number that rank 0 passed, and waits for all ranks."""
+
+SAMPLE_S: Final = 1e-3
+"""Shortest sample: ten thousand times the cost of reading the clocks; shorter calls are timed together."""
+WINDOW: Final = 5
+"""Samples whose median is compared with the median of as many before them."""
+STEADY_TOLERANCE_FRACTION: Final = 0.02
+WARMUP_SHARE_FRACTION: Final = 0.3
+"""The warm-up may take this part of a case's time; then samples are taken all the same, with a warning."""
+TARGET_WIDTH_FRACTION: Final = 0.01
+"""Sampling ends early where the interval of the median is narrower than this part of it."""
+WIDE_FRACTION: Final = 0.10
+ENOUGH_SAMPLES: Final = 30
+"""Fewest samples before the interval may end the sampling."""
+FEWEST_SAMPLES: Final = 5
+"""Fewest samples when the time is over, unless it is over twice."""
+MOST_SAMPLES: Final = 2000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """What is timed, and how ranks and devices are waited for."""
+
+    run: Callable[[], object]
+    loss: Callable[[object], float] | None = None
+    """Reads the loss from what `run` returned, outside the timed region; None where there is none."""
+    agree: Agree = int
+    queue: Queue | None = None
+    """The accelerator's; None on a CPU."""
+
+
+@dataclass(kw_only=True)
+class Taken:
+    """What one rank saw of one step; times are of whole samples, `calls_per_sample` calls each, but for the warm-up's, which are of one."""
+
+    calls_per_sample: int = 1
+    warmup_wall_s: list[float] = field(default_factory=list)
+    samples: list[Sample] = field(default_factory=list)
+    steady: bool = False
+    first_loss: float | None = None
+    last_loss: float | None = None
+
+    @property
+    def walls(self) -> list[float]:
+        """Wall seconds of the samples after the warm-up."""
+        return [sample.wall_s for sample in self.samples]
+
+
+def take_samples(step: Step, share_s: float, progress: Callable[[str, int], None]) -> Taken:
+    """Measure `step` for at most about `share_s` seconds; `progress(phase, samples)` is called between samples."""
+    taken = Taken()
+    began_s = time.perf_counter()
+    gc.collect()
+    gc.disable()
+    try:
+        warm_up_end_s = began_s + WARMUP_SHARE_FRACTION * share_s
+        _first_calls(step, taken, warm_up_end_s)
+        _warm_up(step, taken, warm_up_end_s, progress)
+        _sample(step, taken, began_s, share_s, progress)
+    finally:
+        gc.enable()
+    return taken
+
+
+def _first_calls(step: Step, taken: Taken, end_s: float) -> None:
+    """The cold call and, where there is time, two more, timed one by one; they tell how many calls make a sample."""
+    while len(taken.warmup_wall_s) < 3 and not step.agree(int(bool(taken.warmup_wall_s) and time.perf_counter() >= end_s)):
+        taken.warmup_wall_s.append(_timed(step, 1, taken).wall_s)
+    taken.calls_per_sample = step.agree(calls_per_sample(min(taken.warmup_wall_s)))
+
+
+def _warm_up(step: Step, taken: Taken, end_s: float, progress: Callable[[str, int], None]) -> None:
+    walls = taken.warmup_wall_s
+    cold = len(walls)
+    while True:
+        steady = is_steady(walls[cold:])
+        over = time.perf_counter() >= end_s
+        if step.agree(int(steady) + 2 * int(over)):
+            taken.steady = steady
+            return
+        walls.append(_timed(step, taken.calls_per_sample, taken).wall_s / taken.calls_per_sample)
+        progress("warming up", 0)
+
+
+def _sample(step: Step, taken: Taken, began_s: float, share_s: float, progress: Callable[[str, int], None]) -> None:
+    while not step.agree(int(is_enough(taken.walls, time.perf_counter() - began_s, share_s))):
+        taken.samples.append(_timed(step, taken.calls_per_sample, taken))
+        progress("measuring", len(taken.samples))
+
+
+def _timed(step: Step, calls: int, taken: Taken) -> Sample:
+    """One sample; what the calls returned is let go before the next one, so that memory is what the step itself needs."""
+    sample, result = time_calls(step.run, calls, step.queue)
+    if step.loss:
+        taken.last_loss = step.loss(result)
+        if taken.first_loss is None:
+            taken.first_loss = taken.last_loss
+    return sample
+
+
+def calls_per_sample(call_s: float) -> int:
+    """How many calls make a sample of at least SAMPLE_S."""
+    return max(1, math.ceil(SAMPLE_S / call_s)) if call_s > 0 else 1000
+
+
+def is_steady(walls: Sequence[float]) -> bool:
+    """Whether the last two windows show one level.
+
+    Their medians differ by less than the tolerance, or each lies within the other window's range: noise, not a trend.
+    """
+    if len(walls) < 2 * WINDOW:
+        return False
+    before, last = walls[-2 * WINDOW : -WINDOW], walls[-WINDOW:]
+    level_before, level = statistics.median(before), statistics.median(last)
+    if abs(level - level_before) <= STEADY_TOLERANCE_FRACTION * level:
+        return True
+    return min(last) <= level_before <= max(last) and min(before) <= level <= max(before)
+
+
+def is_enough(walls: Sequence[float], elapsed_s: float, share_s: float) -> bool:
+    """Whether sampling may end: the median is known well enough, the time is over, or there are as many samples as are kept."""
+    count = len(walls)
+    if count >= MOST_SAMPLES:
+        return True
+    if elapsed_s >= share_s:
+        return count >= FEWEST_SAMPLES or (count >= 1 and elapsed_s >= 2 * share_s)
+    return count >= ENOUGH_SAMPLES and count % 10 == 0 and median_width_fraction(walls) <= TARGET_WIDTH_FRACTION
+
+
+def median_width_fraction(walls: Sequence[float]) -> float:
+    """Width of the 95 % interval of the median over the median; infinite for fewer than six samples.
+
+    Between order statistics n/2 ± 0.98·√n (normal approximation of the binomial). Samples of one process aren't replicates:
+    this says when to stop and what to mark, not how sure a figure is.
+    """
+    count = len(walls)
+    if count < 6:
+        return math.inf
+    ordered = sorted(walls)
+    reach = 0.98 * math.sqrt(count)
+    low = ordered[max(0, math.floor(count / 2 - reach))]
+    high = ordered[min(count - 1, math.ceil(count / 2 + reach))]
+    return (high - low) / statistics.median(ordered)
+
+
+def warnings_of(taken: Taken) -> tuple[str, ...]:
+    """What a reader of these samples should know, one sentence each."""
+    found: list[str] = []
+    if not taken.steady:
+        found.append(f"no steady state after {len(taken.warmup_wall_s)} warm-up calls or samples: the samples may still hold warm-up")
+    width = median_width_fraction(taken.walls)
+    if math.isinf(width):
+        found.append(f"only {len(taken.walls)} samples: too few for an interval of the median; give the case more time")
+    elif width > WIDE_FRACTION:
+        found.append(
+            f"the median's interval is {100 * width:.0f} % wide over {len(taken.walls)} samples: more time or a quieter machine helps"
+        )
+    return tuple(found)

@@ -1,0 +1,118 @@
+"""What a rank does for one case: device and process group, build, sample, check. Imports torch."""
+
+import ctypes
+import gc
+import math
+import socket
+import sys
+import time
+from collections.abc import Callable
+from typing import Any, Final, TypeAlias
+
+import torch
+import torch.distributed as dist
+
+from hwbench.core.errors import MeasurementError, UnavailableError
+from hwbench.core.record import Samples
+from hwbench.core.workload import Check, Context
+
+from . import clocks, devices, measure, protocol
+from .build import build
+
+Report: TypeAlias = Callable[[str, int], None]
+"""Tells a phase and the number of samples so far."""
+
+_NOT_IMPLEMENTED: Final = "not implemented for"
+"""How torch says that an operator lacks a dtype or a device, where it raises RuntimeError."""
+
+torch.set_num_threads(1)
+torch.set_num_interop_threads(1)
+
+
+def answer(order: protocol.Measure, rank: int, report: Report) -> protocol.Measured | protocol.Unavailable:
+    """Measure one case on this rank. What the machine lacks is an answer; any other error is raised, and ends the rank."""
+    began_s = time.perf_counter()
+    case = order.case
+    try:
+        context = devices.context_of(case, rank)
+        return _measured(order, context, began_s, report)
+    except UnavailableError as error:
+        return protocol.Unavailable(rank=rank, reason=error.message)
+    except (NotImplementedError, RuntimeError) as error:
+        if isinstance(error, NotImplementedError) or _NOT_IMPLEMENTED in str(error):
+            reason = f"torch has no {case.dtype} for this on {case.device}: {str(error).partition(chr(10))[0]}"
+            return protocol.Unavailable(rank=rank, reason=reason)
+        raise
+
+
+def _measured(order: protocol.Measure, context: Context, began_s: float, report: Report) -> protocol.Measured:
+    """Build, sample, check. The check comes last: before, it would warm up what the cold call is to show."""
+    clocks.reset_resident_peak()
+    devices.reset_peak(context.device)
+    report("building", 0)
+    built = build(order.case, context)
+    step = measure.Step(
+        run=built.run,
+        loss=_number if built.training else None,
+        agree=devices.agreement(context.world_size),
+        queue=devices.queue(context.device),
+    )
+    taken = measure.take_samples(step, order.share_s - (time.perf_counter() - began_s), report)
+    samples = _samples(taken, context)
+    report("checking", len(taken.samples))
+    return protocol.Measured(
+        rank=context.rank,
+        samples=samples,
+        check=_checked(built.check()),
+        first_loss=_mean_over_ranks(taken.first_loss, context),
+        last_loss=_mean_over_ranks(taken.last_loss, context),
+        warnings=measure.warnings_of(taken),
+    )
+
+
+def _number(loss: Any) -> float:
+    return float(loss)
+
+
+def _samples(taken: measure.Taken, context: Context) -> Samples:
+    switches = tuple(s.involuntary_switches for s in taken.samples if s.involuntary_switches is not None)
+    return Samples(
+        rank=context.rank,
+        host=socket.gethostname(),
+        warmup_wall_s=tuple(taken.warmup_wall_s),
+        wall_s=tuple(taken.walls),
+        cpu_s=tuple(s.cpu_s for s in taken.samples),
+        calls_per_sample=taken.calls_per_sample,
+        involuntary_switches=switches if len(switches) == len(taken.samples) else (),
+        device_peak_bytes=devices.peak_bytes(context.device),
+        resident_peak_bytes=clocks.resident_peak_bytes(),
+    )
+
+
+def _mean_over_ranks(loss: float | None, context: Context) -> float | None:
+    """The mean of the ranks' losses: each is the mean over as many items. MeasurementError where it isn't a number."""
+    if loss is None:
+        return None
+    if context.world_size > 1:
+        total = torch.tensor(loss, dtype=torch.float64)
+        dist.all_reduce(total)
+        loss = float(total) / context.world_size
+    if not math.isfinite(loss):
+        raise MeasurementError(f"the loss became {loss}")
+    return loss
+
+
+def _checked(check: Check) -> Check:
+    """The check as it may be written down: JSON has no NaN. MeasurementError where the error isn't a number."""
+    if not math.isfinite(check.error):
+        raise MeasurementError(f"correctness check {check.name}: the error against {check.reference} is {check.error}")
+    return check
+
+
+def tidy() -> None:
+    """Let go of the last case's memory, down to the allocators, so that the next one's peak is its own."""
+    gc.collect()
+    if torch.accelerator.is_available():
+        torch.accelerator.empty_cache()
+    if sys.platform == "linux" and hasattr(ctypes.CDLL(None), "malloc_trim"):
+        ctypes.CDLL(None).malloc_trim(0)

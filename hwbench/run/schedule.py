@@ -1,0 +1,89 @@
+"""Which cases share a launch of ranks, and how a run's time is divided among what is left of it. Pure."""
+
+import itertools
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+import msgspec
+
+from hwbench.core.layout import parse_layout
+from hwbench.core.record import Case
+from hwbench.core.value import Value
+
+FREE_SHARE_S: Final = 10.0
+"""Time a case may take where the run has no time budget."""
+SMALLEST_SHARE_S: Final = 0.5
+"""Below this a case is left out rather than measured badly."""
+FIRST_LAUNCH_S: Final = 6.0
+"""What a launch of ranks is taken to cost before one was seen: twice `import torch`."""
+
+
+class Group(Value):
+    """Cases that the same ranks measure one after the other."""
+
+    process: int
+    world_size: int
+    device: str
+    cases: tuple[Case, ...]
+
+
+class Left(Value):
+    """What is still to do, and what the run knows of time. Times in seconds; `budget_s` None is no limit."""
+
+    cases: int
+    launches: int
+    launch_s: float = FIRST_LAUNCH_S
+    case_s: float | None = None
+    """What a case took on average so far, None before the first."""
+    budget_s: float | None = None
+    """Time left of the budget."""
+
+
+def groups(cases: Iterable[Case]) -> tuple[Group, ...]:
+    """Cases by launch: every process repetition goes through all cases before the next, so that repetitions lie far apart in time."""
+
+    def launch(case: Case) -> tuple[int, int, str]:
+        return case.process, parse_layout(case.layout).world_size, case.device
+
+    ordered = sorted(cases, key=launch)
+    return tuple(
+        Group(process=process, world_size=world_size, device=device, cases=tuple(members))
+        for (process, world_size, device), members in itertools.groupby(ordered, key=launch)
+    )
+
+
+def in_order(cases: Iterable[Case]) -> tuple[Case, ...]:
+    """The cases in the order in which they are measured."""
+    return tuple(case for group in groups(cases) for case in group.cases)
+
+
+def missing(cases: Sequence[Case], settled: Iterable[tuple[str, int]]) -> tuple[Case, ...]:
+    """The cases whose (key, process) is not among the settled ones."""
+    known = set(settled)
+    return tuple(case for case in cases if (case.key, case.process) not in known)
+
+
+def share_s(left: Left) -> float | None:
+    """Seconds the next case may take: an equal part of what the launches to come leave; None where too little is left for it."""
+    if left.budget_s is None:
+        return FREE_SHARE_S
+    if left.budget_s < SMALLEST_SHARE_S:
+        return None
+    return max(SMALLEST_SHARE_S, (left.budget_s - left.launches * left.launch_s) / max(left.cases, 1))
+
+
+def affords_launch(left: Left) -> bool:
+    """Whether the budget has room for one more launch and a case in it."""
+    return left.budget_s is None or left.budget_s >= left.launch_s + SMALLEST_SHARE_S
+
+
+def left_s(left: Left) -> float:
+    """An estimate of the seconds until the run is over: no more than the budget, less where cases end early."""
+    each_s = min(share_s(left) or 0.0, FREE_SHARE_S if left.case_s is None else left.case_s * 1.1)
+    estimate_s = left.launches * left.launch_s + left.cases * each_s
+    return estimate_s if left.budget_s is None else max(0.0, min(estimate_s, left.budget_s))
+
+
+def without(left: Left, *, cases: int = 0, launches: int = 0) -> Left:
+    """What is left when so many cases and launches are done."""
+    return msgspec.structs.replace(left, cases=left.cases - cases, launches=left.launches - launches)
