@@ -1,4 +1,8 @@
-"""What a report shows: figures made from records by `analyse` and `planner`, ready for any format. Reports compute nothing."""
+"""What a report shows: figures made from records by `analyse` and `planner`, ready for any format. Reports compute nothing.
+
+Formats (the JSON report is a Summary and says its number):
+  1  2026-11  the first
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -7,12 +11,16 @@ from hwbench.core.inventory import Inventory
 from hwbench.core.prediction import SizingAnswer
 from hwbench.core.value import Value
 
+SCHEMA = 1
+
 
 class Interval(Value):
-    """A 95 % interval over processes."""
+    """A 95 % interval over processes, in the unit of the value it belongs to."""
 
     low: float
     high: float
+    method: str = ""
+    """How it was made, in words."""
 
 
 class Throughput(Value):
@@ -28,53 +36,74 @@ class Throughput(Value):
     world_size: int
     dtype: str
     device: str
+    threads: int = 1
+    """Compute threads a rank."""
     processes: int
     samples: int
     step_time_s: float
     """Median over processes of the median sample."""
     step_interval_s: Interval | None
     """Over processes; None with one process."""
+    step_best_s: float
+    """The fastest sample of all processes: what a ceiling is made from."""
     items_per_s: float
     """Total work over total time."""
     item_unit: str
     flops_per_s: float
     bytes_per_s: float
+    flops_per_step: float
+    bytes_per_step: float
+    parameters: int
     intensity_flops_per_byte: float | None
     roof_fraction: float | None
     """Reached rate over the measured roof at this intensity; above 1 is an error and comes with a warning."""
     mfu_fraction: float | None
     """Model FLOP/s over the measured matrix-product rate of this dtype on as many ranks."""
     resident_peak_bytes: int | None
+    """Largest of all ranks and processes, as is `device_peak_bytes`."""
     device_peak_bytes: int | None
     spread_fraction: float | None
     """Half the width of the interval (or of the samples' middle 90 % with one process) over the median."""
+    noisy: bool = False
+    """Whether that width, both halves together, is more than 10 % of the median."""
     samples_s: tuple[float, ...]
     """At most 200 samples, evenly taken, for the plot."""
+    processes_s: tuple[float, ...]
+    """The median sample of each process."""
     first_loss: float | None
     last_loss: float | None
     check: str
     """'passed', 'failed: …' or 'none'."""
     warnings: tuple[str, ...] = ()
+    gaps: tuple[str, ...] = ()
+    """Why a figure of this row is None."""
 
 
 class Roof(Value):
-    """A measured ceiling: the memory roof or a compute roof."""
+    """A measured ceiling: the memory roof or a compute roof. The rate is that of the fastest sample, as STREAM counts it."""
 
+    run: str
     name: str
+    """The workload that measured it."""
     device: str
     layout: str
+    world_size: int
+    threads: int
     dtype: str | None
     """None for memory bandwidth."""
     rate: float
-    """bytes/s for memory, FLOP/s for compute."""
+    """bytes/s for memory, FLOP/s for compute, of all ranks together."""
 
 
 class Scaling(Value):
     """A layout against `single` of the same case in the same run, weak scaling: the batch of a rank is fixed."""
 
+    run: str
     workload: str
+    kind: str
     settings: str
     dtype: str
+    device: str
     layout: str
     world_size: int
     speedup: float
@@ -82,26 +111,62 @@ class Scaling(Value):
     efficiency_fraction: float
     """speedup / world_size."""
     interval: Interval | None = None
+    """Of the efficiency; None where one of the two has no interval."""
 
 
 class NotMeasured(Value):
-    """A case that failed or was skipped, and why."""
+    """A case that failed, was skipped or was never reached, and why."""
 
+    run: str
     case: str
     outcome: str
+    """failed, skipped or not reached."""
     reason: str
+
+
+class RunFacts(Value):
+    """How one run was made."""
+
+    id: str
+    started_at: str
+    command: str
+    suite: str | None
+    commit: str | None
+    hwbench_version: str
+    finished: bool
+    done: int
+    """Cases, repetitions counted, by their outcome."""
+    failed: int
+    skipped: int
+    wall_s: float | None
+    """From the start of the run to the end of its last record; None without records."""
+    measured_fraction: float | None
+    """Share of `wall_s` between the first warm-up call and the last sample of some case."""
+
+
+class FactByRun(Value):
+    """A fact about machine or software in which the runs differ: one value a run, in their order."""
+
+    fact: str
+    values: tuple[str, ...]
 
 
 class Summary(Value):
     """Everything a report of one or more runs shows."""
 
+    schema: int = SCHEMA
     title: str
     made_at: str
+    """UTC, ISO 8601."""
     hwbench_version: str
-    runs: tuple[str, ...]
-    commands: tuple[str, ...]
-    inventory: Inventory
+    findings: tuple[str, ...]
+    """What the figures say, in plain sentences, the most important first."""
+    runs: tuple[RunFacts, ...]
+    inventory: Inventory | None
+    """Of the first run; None without runs."""
     versions: dict[str, str]
+    """Of the first run."""
+    differences: tuple[FactByRun, ...] = ()
     throughput: tuple[Throughput, ...]
     roofs: tuple[Roof, ...]
     scaling: tuple[Scaling, ...]

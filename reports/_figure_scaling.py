@@ -1,0 +1,63 @@
+"""Scaling: the efficiency of every layout against one rank, the ideal as a line."""
+
+from typing import Any
+
+from hwbench.core.summary import Scaling, Summary
+from hwbench.core.units import format_fraction, significant
+
+from . import _text
+from ._palette import workload_colours
+from ._plot import BAR_OFFSET, BAR_WIDTH, Plot, Row, hover, rows_figure, titled
+
+
+def plot(summary: Summary) -> Plot | None:
+    """The plot; None where no layout has a `single` beside it."""
+    if not summary.scaling:
+        return None
+    values, several = summary.scaling, len(summary.runs) > 1
+    rows = [
+        Row(f"{value.workload} · {_text.variant(value, several_runs=several)}", f"{significant(value.speedup)} × · {_percent(value)}")
+        for value in values
+    ]
+    highest = max(100.0, *(100 * (value.interval.high if value.interval else value.efficiency_fraction) for value in values))
+    ideal = {"type": "line", "xref": "x", "yref": "paper", "x0": 100, "x1": 100, "y0": 0, "y1": 1, "line": {"dash": "dash", "width": 1.5}}
+    axis = {"range": [0, 1.04 * highest], "ticksuffix": " %", "title": titled("share of the ideal speed-up")}
+    return Plot(
+        id="scaling",
+        title="Scaling efficiency",
+        caption="How much of the ideal speed-up each layout reaches, the batch of a rank fixed. The dashed line is the ideal: as many times the work "
+        "as there are ranks. Ceilings show what the machine's own memory and cores allow.",
+        alt="Scaling efficiency. " + "; ".join(f"{v.workload} {v.layout}: {_text.efficiency(v)}" for v in values) + ". The ideal is 100 %.",
+        figure=rows_figure([_bars(summary, values)], rows, axis, shapes=[ideal]),
+    )
+
+
+def _percent(value: Scaling) -> str:
+    return format_fraction(value.efficiency_fraction)
+
+
+def _bars(summary: Summary, values: tuple[Scaling, ...]) -> Any:
+    import plotly.graph_objects as go
+
+    colours = workload_colours(summary)
+    ends = [(value.interval.low, value.interval.high) if value.interval else (value.efficiency_fraction,) * 2 for value in values]
+    above = [100 * max(0.0, high - value.efficiency_fraction) for value, (_, high) in zip(values, ends, strict=True)]
+    below = [100 * max(0.0, value.efficiency_fraction - low) for value, (low, _) in zip(values, ends, strict=True)]
+    return go.Bar(
+        orientation="h",
+        x=[100 * value.efficiency_fraction for value in values],
+        y=[index + BAR_OFFSET for index in range(len(values))],
+        width=BAR_WIDTH,
+        marker={"color": [colours[value.workload] for value in values], "line": {"width": 0}},
+        error_x={"type": "data", "symmetric": False, "array": above, "arrayminus": below, "thickness": 1.5, "width": 4},
+        hovertext=[_hover(value) for value in values],
+        hoverinfo="text",
+    )
+
+
+def _hover(value: Scaling) -> str:
+    return hover(
+        f"{value.workload} · {_text.variant(value)}",
+        f"{significant(value.speedup)} times one rank, on {value.world_size} ranks",
+        f"efficiency {_text.efficiency(value)}",
+    )
