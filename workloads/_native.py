@@ -4,6 +4,8 @@ Each function is compiled for the element type it is first called with; all of t
 threads run them side by side. `repeats` passes are made inside, because one pass over a cache-sized array takes less than a clock tick.
 """
 
+# ruff: noqa: ARG001  the four streams have one signature, so that the caller needs no cases
+
 from collections.abc import Callable
 from functools import cache
 from typing import Any, NamedTuple
@@ -29,7 +31,9 @@ def _numba() -> Any:
     try:
         import numba
     except ImportError as error:
-        raise UnavailableError("numba is not installed, and torch can't express this kernel", hint="pip install 'hwbench[numba]'") from error
+        raise UnavailableError(
+            "numba is not installed, and torch can't express this kernel", hint="pip install 'hwbench[numba]'"
+        ) from error
     return numba
 
 
@@ -69,7 +73,7 @@ def streams() -> Streams:
             part = a.dtype.type(r)
             for i in range(a.size):
                 part += a[i]
-            total += part
+            total += float(part)
         return total
 
     return Streams(triad=jit(triad), copy=jit(copy), write=jit(write), read=jit(read))
@@ -77,8 +81,8 @@ def streams() -> Streams:
 
 @cache
 def pointer_chase() -> tuple[Callable[[NDArray[np.int64], int, int, int], None], Callable[[NDArray[np.int64], int, int], int]]:
-    """(link, chase): `link(cells, lines, step, seed)` makes one random cycle through `lines` cells that lie `step` apart; `chase(cells, start,
-    hops)` follows it and returns where it ends. Every load's address is the value of the one before.
+    """(link, chase): `link(cells, lines, step, seed)` makes one random cycle through `lines` cells that lie `step` apart; `chase(cells,
+    start, hops)` follows it and returns where it ends. Every load's address is the value of the one before.
     """
     jit = _numba().njit(nogil=True)
 

@@ -1,12 +1,12 @@
 """Memory and cache bandwidth: triad, read, write and copy, by working-set size, threads and CPUs.
 
-Bytes are counted as STREAM counts them (McCalpin 1995), an array read or written once each: triad 3, copy 2, read 1, write 1 of them. The read
-that a write to a cache line first costs (write-allocate) is not counted. The loops are compiled by numba, the plain C loops of STREAM; a
-compiler may turn `copy` into memcpy, which uses streaming stores for large arrays, as gcc does with STREAM's.
+Bytes are counted as STREAM counts them (McCalpin 1995), an array read or written once each: triad 3, copy 2, read 1, write 1 of them.
+The read that a write to a cache line first costs (write-allocate) is not counted. The loops are STREAM's plain C loops, compiled by
+numba; a compiler may turn `copy` into memcpy, which uses streaming stores for large arrays, as gcc does with STREAM's.
 """
 
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from hwbench.core.cpulist import parse_cpu_list
 from hwbench.core.errors import UnavailableError, UserError
@@ -18,11 +18,13 @@ from ._count import element_bytes, need_positive
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    import numpy as np
+
     from ._native import Floats
 
 _ARRAYS: Final = {"triad": 3, "copy": 2, "read": 1, "write": 1}
 _LEAST_BYTES_A_CALL: Final = 1 << 26
-"""A call repeats the pass until it moved this much, about 5 ms of one core's memory bandwidth: long beside a clock tick or a thread's wake-up."""
+"""A call repeats the pass until it moved this much, about 5 ms at one core's rate: long beside a clock tick or a thread's wake-up."""
 SCALE: Final = 3.0
 """STREAM's own scalar; exact in every dtype."""
 
@@ -47,9 +49,7 @@ def cost(config: Config, dtype: str) -> Cost:
     elements = _elements(config, e) * config.threads
     flops = 2.0 * elements if config.kernel == "triad" else 0.0
     repeats = _repeats(config)
-    stream = Operator(
-        name=config.kernel, kind="memory", flops=repeats * flops, bytes=repeats * _ARRAYS[config.kernel] * e * elements
-    )
+    stream = Operator(name=config.kernel, kind="memory", flops=repeats * flops, bytes=repeats * _ARRAYS[config.kernel] * e * elements)
     block = Block(name=config.kernel, parameters=0, operators=(stream,))
     return Cost(blocks=(block,), dtype=dtype, items=repeats * elements, item_unit="element")
 
@@ -65,8 +65,8 @@ def build(config: Config, context: Context) -> Kernel:
     if context.dtype not in ("fp32", "fp64"):
         raise UnavailableError(f"bandwidth: dtype {context.dtype}: numba compiles fp32 and fp64 streams")
     cost(config, context.dtype)
-    element = np.dtype(np.float32 if context.dtype == "fp32" else np.float64)
-    size, repeats = _elements(config, element.itemsize), _repeats(config)
+    element: type[np.floating[Any]] = np.float32 if context.dtype == "fp32" else np.float64
+    size, repeats = _elements(config, np.dtype(element).itemsize), _repeats(config)
     stream = getattr(_native.streams(), config.kernel)
     pools = _threads(config)
     arrays = [pool.submit(_first_touch, size, element, _ARRAYS[config.kernel]).result() for pool in pools]
@@ -80,7 +80,8 @@ def build(config: Config, context: Context) -> Kernel:
     def check() -> Check:
         """The last pass's result, element by element: exact but for triad's two roundings, each half a unit in the last place."""
         for pool, part in zip(pools, arrays, strict=True):
-            pool.submit(stream, *part, SCALE, 1).result()
+            a, b, c = part
+            pool.submit(stream, a, b, c, SCALE, 1).result()
         error = max(_error(config.kernel, part, stream) for part in arrays)
         tolerance = 2 * float(np.finfo(element).eps) if config.kernel == "triad" else 0.0
         return Check(name=config.kernel, error=error, tolerance=tolerance, reference="float64 on the CPU")
@@ -114,11 +115,11 @@ def _threads(config: Config) -> list[ThreadPoolExecutor]:
     return [ThreadPoolExecutor(1, initializer=os.sched_setaffinity, initargs=(0, {cpu})) for cpu in cpus[: config.threads]]
 
 
-def _first_touch(size: int, element: "object", arrays: int) -> "tuple[Floats, Floats, Floats]":
+def _first_touch(size: int, element: "type[np.floating[Any]]", arrays: int) -> "tuple[Floats, Floats, Floats]":
     """Three arrays as every stream takes them, each written once by the thread that will use it; unused ones are of one element."""
     import numpy as np
 
-    a, b, c = (np.ones(size if i < arrays else 1, dtype=element) for i in range(3))  # type: ignore[call-overload]
+    a, b, c = (np.ones(size if i < arrays else 1, dtype=element) for i in range(3))
     b *= np.linspace(1.0, 2.0, b.size)
     c *= np.linspace(2.0, 1.0, c.size)
     return a, b, c

@@ -1,8 +1,8 @@
 """Collectives over message sizes: all_reduce, all_gather, reduce_scatter, all_to_all, broadcast, send_recv.
 
-`message_bytes` is what nccl-tests calls the size: the whole buffer of all_reduce and broadcast, the gathered buffer of all_gather, the input of
-reduce_scatter, one rank's send buffer of all_to_all, the message of send_recv. algbw = size / time; busbw = algbw times the factor of
-`hwbench.analyse.collectives`. Needs a layout of at least two ranks.
+`message_bytes` is what nccl-tests calls the size: the whole buffer of all_reduce and broadcast, the gathered buffer of all_gather, the
+input of reduce_scatter, one rank's send buffer of all_to_all, the message of send_recv. algbw = size / time; busbw = algbw times the
+factor of `hwbench.analyse.collectives`. Needs a layout of at least two ranks.
 """
 
 from collections.abc import Callable
@@ -39,8 +39,6 @@ def cost(config: Config, dtype: str) -> Cost:
 
 def build(config: Config, context: Context) -> Kernel:
     """The buffers on the device; the default process group spans the ranks."""
-    import torch
-
     from . import _tensors
 
     dtype = _tensors.begin(context)

@@ -6,6 +6,7 @@ them clean; a file system without a disk behind it (tmpfs) still answers from me
 
 import os
 import tempfile
+import weakref
 from pathlib import Path
 from typing import Final, Literal
 
@@ -42,36 +43,37 @@ def build(config: Config, context: Context) -> Kernel:
     cost(config, context.dtype)
     folder = Path(config.folder or tempfile.gettempdir())
     try:
-        file = tempfile.TemporaryFile(dir=folder, buffering=0)  # noqa: SIM115  # it lives as long as the kernel
+        file, name = tempfile.mkstemp(dir=folder)
     except OSError as error:
         raise UnavailableError(f"disk: can't write in {folder}: {error.strerror}") from error
+    Path(name).unlink()
     block = os.urandom(min(config.block_bytes, config.file_bytes))
     sizes = [min(len(block), config.file_bytes - at) for at in range(0, config.file_bytes, len(block))]
 
     def write() -> None:
-        file.seek(0)
+        os.lseek(file, 0, os.SEEK_SET)
         for size in sizes:
-            file.write(memoryview(block)[:size])
-        os.fsync(file.fileno())
-
-    space = bytearray(len(block))
+            os.write(file, memoryview(block)[:size])
+        os.fsync(file)
 
     def read() -> None:
-        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
-        file.seek(0)
+        os.posix_fadvise(file, 0, 0, os.POSIX_FADV_DONTNEED)
+        os.lseek(file, 0, os.SEEK_SET)
         for size in sizes:
-            file.readinto(memoryview(space)[:size])
+            os.readv(file, [memoryview(space)[:size]])
 
+    def check() -> Check:
+        """Every block of the file is the block that was written."""
+        os.lseek(file, 0, os.SEEK_SET)
+        wrong = sum(os.read(file, size) != block[:size] for size in sizes)
+        return Check(name="blocks that differ", error=float(wrong), tolerance=0.0, reference="what was written")
+
+    space = bytearray(len(block))
+    weakref.finalize(check, os.close, file)  # a Kernel holds its check for as long as it lives
     try:
         write()
     except OSError as error:
         raise UnavailableError(f"disk: can't write {config.file_bytes} bytes in {folder}: {error.strerror}") from error
-
-    def check() -> Check:
-        """Every block of the file is the block that was written."""
-        file.seek(0)
-        wrong = sum(file.read(size) != block[:size] for size in sizes)
-        return Check(name="blocks that differ", error=float(wrong), tolerance=0.0, reference="what was written")
 
     return Kernel(run=read if config.direction == "read" else write, check=check)
 

@@ -1,0 +1,113 @@
+"""The compiled streams, the chase, transfers, collectives and the disk: right results, the bytes they claim, and clear refusals."""
+
+from typing import Any
+
+import msgspec
+import pytest
+import torch
+
+from hwbench.core import registry
+from hwbench.core.cpulist import parse_cpu_list
+from hwbench.core.errors import UnavailableError, UserError
+from hwbench.core.workload import Context, Kernel, Workload
+
+CPU = Context(device=torch.device("cpu"), dtype="fp64")
+
+
+def built(name: str, context: Context = CPU, **settings: Any) -> tuple[Kernel, Any]:
+    workload = registry.load("workloads", name, Workload)
+    config = msgspec.convert(settings, workload.config)
+    kernel = workload.build(config, context)
+    assert isinstance(kernel, Kernel)
+    return kernel, workload.cost(config, context.dtype)
+
+
+@pytest.mark.parametrize("kernel", ["triad", "read", "write", "copy"])
+@pytest.mark.parametrize("threads", [1, 2])
+def test_streams_compute_what_they_say(kernel: str, threads: int) -> None:
+    pytest.importorskip("numba")
+    step, cost = built("bandwidth", kernel=kernel, working_set_bytes=3 * 8 * 1000 * threads, threads=threads)
+    step.run()
+    assert step.check().passed
+    arrays = {"triad": 3, "copy": 2, "read": 1, "write": 1}[kernel]
+    assert cost.bytes == arrays * 8 * cost.items
+    assert cost.bytes == pytest.approx(1 << 26, rel=0.01)  # small sets are passed over until a call is long enough to time
+
+
+def test_a_stream_that_goes_wrong_is_seen() -> None:
+    numpy = pytest.importorskip("numpy")
+    from hwbench.workloads import bandwidth
+
+    part = (numpy.ones(10), numpy.ones(10), numpy.ones(10))
+    assert bandwidth._error("triad", part, lambda *_: 0.0) > 0.1
+    assert bandwidth._error("read", part, lambda *_: 11.0) > 0.05
+
+
+def test_threads_stay_on_the_cpus_that_were_named() -> None:
+    pytest.importorskip("numba")
+    import os
+
+    from hwbench.workloads import bandwidth
+
+    cpu = min(os.sched_getaffinity(0))
+    (pool,) = bandwidth._threads(bandwidth.Config(cpus=str(cpu)))
+    assert pool.submit(os.sched_getaffinity, 0).result() == {cpu}
+    with pytest.raises(UserError, match="threads=2: more than the 1 CPUs"):
+        bandwidth._threads(bandwidth.Config(cpus=str(cpu), threads=2))
+    with pytest.raises(UnavailableError, match="may not run on CPU 65000"):
+        bandwidth._threads(bandwidth.Config(cpus="65000"))
+
+
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [
+        ("bandwidth", {"working_set_bytes": 8}),
+        ("bandwidth", {"threads": 0}),
+        ("latency", {"hops": 0}),
+        ("latency", {"working_set_bytes": 64}),
+        ("disk", {"file_bytes": 0}),
+        ("collective", {"message_bytes": 1}),
+    ],
+)
+def test_impossible_sizes_are_refused(name: str, settings: dict[str, int]) -> None:
+    workload = registry.load("workloads", name, Workload)
+    with pytest.raises(UserError, match=next(iter(settings))):
+        workload.cost(msgspec.convert(settings, workload.config), "fp64")
+
+
+def test_chase_is_one_cycle_through_every_line() -> None:
+    pytest.importorskip("numba")
+    step, cost = built("latency", working_set_bytes=64 * 257, hops=1000)
+    step.run()
+    assert step.check().passed
+    assert (cost.items, cost.bytes) == (1000, 64000)
+
+
+@pytest.mark.parametrize("direction", ["read", "write"])
+def test_disk_reads_what_was_written(direction: str, tmp_path: Any) -> None:
+    step, _ = built("disk", direction=direction, file_bytes=10_001, block_bytes=4096, folder=str(tmp_path))
+    step.run()
+    assert step.check().passed
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_disk_says_where_it_can_not_write(tmp_path: Any) -> None:
+    with pytest.raises(UnavailableError, match="can't write in"):
+        built("disk", folder=str(tmp_path / "none"))
+
+
+def test_what_a_machine_lacks_is_unavailable_not_zero() -> None:
+    with pytest.raises(UnavailableError, match="no accelerator"):
+        built("transfer")
+    with pytest.raises(UserError, match="nobody to talk to"):
+        built("collective")
+    with pytest.raises(UnavailableError, match="fp32 and fp64"):
+        built("bandwidth", Context(device=torch.device("cpu"), dtype="bf16"))
+
+
+def test_cpu_lists() -> None:
+    assert parse_cpu_list("0-3, 8") == {0, 1, 2, 3, 8}
+    assert parse_cpu_list("") == set()
+    for text in ("a", "3-1", "1-", "0-99999999", "²"):
+        with pytest.raises(UserError):
+            parse_cpu_list(text)
