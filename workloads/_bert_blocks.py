@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
+from torch.nn import functional
 
 from ._blocks import MLP, SelfAttention
 
@@ -29,7 +29,7 @@ class SegmentedEmbedding(nn.Module):
         length = tokens.shape[1]
         segments = torch.arange(length, device=tokens.device) * SEGMENTS // length
         x = self.tokens(tokens) + (self.positions.weight[:length] + self.segments(segments))
-        return F.dropout(self.norm(x), self.dropout, self.training)
+        return functional.dropout(self.norm(x), self.dropout, self.training)
 
 
 class PostNormLayer(nn.Module):
@@ -43,8 +43,8 @@ class PostNormLayer(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(b, s, h) -> (b, s, h)."""
-        x = self.attention_norm(x + F.dropout(self.attention(x), self.dropout, self.training))
-        y: Tensor = self.mlp_norm(x + F.dropout(self.mlp(x), self.dropout, self.training))
+        x = self.attention_norm(x + functional.dropout(self.attention(x), self.dropout, self.training))
+        y: Tensor = self.mlp_norm(x + functional.dropout(self.mlp(x), self.dropout, self.training))
         return y
 
 
@@ -59,5 +59,5 @@ class MaskedHead(nn.Module):
     def forward(self, x: Tensor, positions: Tensor) -> Tensor:
         """Logits at `positions`, indices into the b·s tokens."""
         chosen = x.flatten(0, 1).index_select(0, positions)
-        logits: Tensor = self.projection(self.norm(F.gelu(self.dense(chosen))))
+        logits: Tensor = self.projection(self.norm(functional.gelu(self.dense(chosen))))
         return logits

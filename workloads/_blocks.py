@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
+from torch.nn import functional
 
 
 class LanguageModel(nn.Module):
@@ -39,7 +39,7 @@ class Embedding(nn.Module):
     def forward(self, tokens: Tensor) -> Tensor:
         """Sum of the token's and the position's rows."""
         x = self.tokens(tokens) + self.positions.weight[: tokens.shape[1]]
-        return F.dropout(x, self.dropout, self.training)
+        return functional.dropout(x, self.dropout, self.training)
 
 
 class TokenTable(nn.Module):
@@ -51,7 +51,7 @@ class TokenTable(nn.Module):
 
     def forward(self, tokens: Tensor) -> Tensor:
         """The tokens' rows."""
-        return F.dropout(self.tokens(tokens), self.dropout, self.training)
+        return functional.dropout(self.tokens(tokens), self.dropout, self.training)
 
 
 class Head(nn.Module):
@@ -79,7 +79,7 @@ class SelfAttention(nn.Module):
         """(b, s, h) -> (b, s, h); dropout is of attention probabilities."""
         q, k, v = self.qkv(x).unflatten(-1, (-1, 3, self.head_dim)).transpose(1, 2).unbind(3)
         drop = self.dropout if self.training else 0.0
-        mixed = F.scaled_dot_product_attention(q, k, v, is_causal=self.causal, dropout_p=drop)
+        mixed = functional.scaled_dot_product_attention(q, k, v, is_causal=self.causal, dropout_p=drop)
         y: Tensor = self.out(mixed.transpose(1, 2).flatten(2))
         return y
 
@@ -93,7 +93,7 @@ class MLP(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(b, s, h) -> (b, s, h)."""
-        y: Tensor = self.down(F.gelu(self.up(x), approximate=self.approximate))
+        y: Tensor = self.down(functional.gelu(self.up(x), approximate=self.approximate))
         return y
 
 
@@ -108,8 +108,8 @@ class PreNormLayer(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(b, s, h) -> (b, s, h)."""
-        x = x + F.dropout(self.attention(self.attention_norm(x)), self.dropout, self.training)
-        return x + F.dropout(self.mlp(self.mlp_norm(x)), self.dropout, self.training)
+        x = x + functional.dropout(self.attention(self.attention_norm(x)), self.dropout, self.training)
+        return x + functional.dropout(self.mlp(self.mlp_norm(x)), self.dropout, self.training)
 
 
 def initialise(model: nn.Module, deviation: float = 0.02) -> None:

@@ -2,7 +2,7 @@
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
+from torch.nn import functional
 
 
 class LSTMLayers(nn.Module):
@@ -27,7 +27,7 @@ class RecurrentHead(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits of every position."""
-        logits: Tensor = self.projection(F.dropout(x, self.dropout, self.training))
+        logits: Tensor = self.projection(functional.dropout(x, self.dropout, self.training))
         return logits
 
 

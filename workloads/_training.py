@@ -75,7 +75,9 @@ def _check(
     data = inputs(part, context.device)
     found, wanted = _loss_and_gradient(module, data, loss), _loss_and_gradient(wide, tuple(t.cpu() for t in data), loss)
     error = _tensors.relative_distance(found, wanted)
-    return Check(name="loss and gradient", error=error, tolerance=64 * _tensors.unit_roundoff(context.dtype), reference="float64 on the CPU")
+    return Check(
+        name="loss and gradient", error=error, tolerance=64 * _tensors.unit_roundoff(context.dtype), reference="float64 on the CPU"
+    )
 
 
 def _loss_and_gradient(module: nn.Module, data: tuple[Tensor, ...], loss: Callable[..., Tensor]) -> tuple[Tensor, Tensor]:

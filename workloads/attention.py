@@ -94,7 +94,9 @@ def build(config: Config, context: Context) -> Kernel:
         found = step(config.backend, [t.clone().requires_grad_(backward) for t in part], given)
         wanted = step("math", [_tensors.exact(t).requires_grad_(backward) for t in part], _tensors.exact(given))
         error = _tensors.relative_distance(found, wanted)
-        return Check(name="attention", error=error, tolerance=32 * _tensors.unit_roundoff(context.dtype), reference="float64 math on the CPU")
+        return Check(
+            name="attention", error=error, tolerance=32 * _tensors.unit_roundoff(context.dtype), reference="float64 math on the CPU"
+        )
 
     try:
         step(config.backend, inputs, upstream)

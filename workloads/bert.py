@@ -1,7 +1,7 @@
 """BERT encoder, one masked-language-model training step: post-norm, learned positions and segments, tied weights.
 
-Source: Devlin et al. 2018 (arXiv 1810.04805). As in its own code the head predicts at the masked positions only, 15 % of them, so the loss is
-over all positions that have one. Without next-sentence prediction (RoBERTa, arXiv 1907.11692, found it of no use).
+Source: Devlin et al. 2018 (arXiv 1810.04805). As in its own code the head predicts at the masked positions only, 15 % of them, so the
+loss is over all positions that have one. Without next-sentence prediction (RoBERTa, arXiv 1907.11692, found it of no use).
 """
 
 from typing import TYPE_CHECKING, Final, Literal

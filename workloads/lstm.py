@@ -6,7 +6,7 @@ torch's own nn.LSTM: cuDNN on NVIDIA, oneDNN on a CPU, which multiply the inputs
 from typing import Final, Literal
 
 from hwbench.core.value import Value
-from hwbench.core.workload import Block, Check, Context, Cost, Kernel, Workload
+from hwbench.core.workload import Check, Context, Cost, Kernel, Workload
 
 from ._count import element_bytes, need_positive
 from ._recurrent import lstm_block
@@ -52,11 +52,13 @@ def build(config: Config, context: Context) -> Kernel:
     dtype = _tensors.begin(context)
     cost(config, context.dtype)
     backward = config.passes == "forward_backward"
-    where = {"device": context.device, "dtype": dtype}
-    module = torch.nn.LSTM(config.input_size, config.hidden, config.layers, batch_first=True, **where)
+    module = torch.nn.LSTM(config.input_size, config.hidden, config.layers, batch_first=True, device=context.device, dtype=dtype)
     module.requires_grad_(backward)
-    x = torch.randn(config.batch, config.seq_len, config.input_size, **where, requires_grad=backward)
-    upstream = torch.randn(config.batch, config.seq_len, config.hidden, **where)
+
+    def some(width: int) -> torch.Tensor:
+        return torch.randn(config.batch, config.seq_len, width, device=context.device, dtype=dtype)
+
+    x, upstream = some(config.input_size).requires_grad_(backward), some(config.hidden)
 
     def step(module: torch.nn.LSTM, x: torch.Tensor, upstream: torch.Tensor) -> tuple[torch.Tensor, ...]:
         output, _ = module(x)

@@ -46,7 +46,7 @@ def build(config: Config, context: Context) -> Kernel:
         return torch.add(b, c, alpha=SCALE, out=a)
 
     def check() -> Check:
-        """Two roundings, of s·c and of the sum, each at most u of |b| + |s·c|: 2u, a little for their product, and the reference's own two."""
+        """Two roundings, of s·c and of the sum, each at most u of |b| + |s·c|; a little for their product, and the reference's own two."""
         some = torch.tensor(_tensors.spread(config.elements, 1 << 16), device=context.device)
         found, left, right = (_tensors.exact(t[some]) for t in (run(), b, c))
         error = (found - (left + SCALE * right)).abs() / (left.abs() + SCALE * right.abs()).clamp_min(1e-300)
