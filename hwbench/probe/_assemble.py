@@ -15,7 +15,8 @@ def assembled(values: dict[str, Any], **others: Any) -> Accelerator:
     plain = {path: value for path, value in values.items() if "." not in path}
     for group, type_ in _GROUPS.items():
         parts = {path.partition(".")[2]: value for path, value in values.items() if path.startswith(f"{group}.")}
-        plain[group] = type_(**parts) if parts else None
+        if parts:
+            plain[group] = type_(**parts)
     clocks: dict[str, dict[str, float]] = {}
     for path, value in values.items():
         if path.startswith("clocks."):

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from hwbench.core.accelerators import Accelerators, AcceleratorSoftware, GapPairs, Reading
+from hwbench.core.accelerators import Accelerator, Accelerators, AcceleratorSoftware, GapPairs, Reading
 from hwbench.core.errors import UserError
 
 from ._markup import Node, from_xml
@@ -81,7 +81,7 @@ def _merged(readings: Sequence[Reading]) -> Reading:
     for other, _ in readings[1:]:
         value = _joined(value, other)
     if len(readings) > 1:
-        gaps = tuple(gap for gap in gaps if "a topology table tells of no model" not in gap[1])
+        gaps = tuple(gap for gap in gaps if "a topology table tells of no model" not in gap[1] and not _filled_now(value, gap[0]))
     matrix = value.topology
     if matrix is not None:
         value = msgspec.structs.replace(
@@ -102,10 +102,15 @@ def _joined(value: Accelerators, other: Accelerators) -> Accelerators:
     )
 
 
-def _filled(device: Any, other: Any) -> Any:
-    """The device, with what it lacks (None or empty) from the other."""
+def _filled(device: Accelerator, other: Accelerator | None) -> Accelerator:
+    """The device, with what it lacks from the other."""
     if other is None:
         return device
-    lacking = {field: found for field in device.__struct_fields__ if not getattr(device, field) and (found := getattr(other, field))}
-    lacking |= {field: getattr(other, field) for field in ("numa_node", "memory_numa_node") if getattr(device, field) is None}
+    lacking = {field: getattr(other, field) for field in device.__struct_fields__ if getattr(device, field) in (None, ())}
     return msgspec.structs.replace(device, **lacking)
+
+
+def _filled_now(value: Accelerators, fact: str) -> bool:
+    """Whether every device has what a gap `devices.*.FIELD` of one of the outputs missed."""
+    field = fact.removeprefix("devices.*.")
+    return field in Accelerator.__struct_fields__ and all(getattr(device, field) not in (None, ()) for device in value.devices)

@@ -1,6 +1,7 @@
 """What `nvidia-smi -q` (text) and `nvidia-smi -q -x` (XML) tell, by one table: fact, place in the text, place in the XML.
 
-Names of the fields are those of drivers 390 to 610; a `|` separates the names that different drivers use, `;` whole places; the newest stands first.
+Names of the fields are those of drivers 390 to 610; a `|` separates the names that different drivers use, `;` whole places;
+what is to be preferred stands first.
 """
 
 import re
@@ -14,7 +15,7 @@ from ._assemble import assembled
 from ._markup import Node, from_indented
 
 Gaps = list[tuple[str, str]]
-_UNTOLD = "compute capability, NVLinks, peers, CPU affinity and NUMA node"
+_UNTOLD = ("compute_capability", "links", "cpu_list", "numa_node")
 
 
 class Row(NamedTuple):
@@ -146,7 +147,7 @@ def read_query_text(text: str, source: str) -> Reading | None:
         return None
     root = from_indented(blocks[0])
     gpus = [node for node in root.children if _GPU.match(node.name)]
-    gaps: Gaps = [("devices", f"{source}: nvidia-smi -q does not tell {_UNTOLD}")]
+    gaps: Gaps = [(f"devices.*.{field}", f"{source}: nvidia-smi -q does not tell it") for field in _UNTOLD]
     if len(blocks) > 1:
         gaps.append(("devices", f"{source}: holds {len(blocks)} outputs of nvidia-smi -q; the first was read"))
     listed = _listed(text)
@@ -163,7 +164,7 @@ def read_query_text(text: str, source: str) -> Reading | None:
 
 def read_query_xml(log: Node, source: str) -> Reading:
     """Accelerators from the root element of `nvidia-smi -q -x`."""
-    gaps: Gaps = [("devices", f"{source}: nvidia-smi -q -x does not tell {_UNTOLD}")]
+    gaps: Gaps = [(f"devices.*.{field}", f"{source}: nvidia-smi -q -x does not tell it") for field in _UNTOLD]
     devices = tuple(_device(node, index, True, source, gaps, {}) for index, node in enumerate(log.all("gpu")))
     _check_count(log.at("attached_gpus"), len(devices), source, gaps)
     software = AcceleratorSoftware(

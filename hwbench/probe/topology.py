@@ -33,22 +33,20 @@ def relation(one: Place, other: Place, *, one_node: bool = False) -> str | None:
     A PCIe switch is two bridges on the way down, its upstream and a downstream port; below the nearest bridge that two devices share,
     one more port on either side is still the same switch. `one_node` says that the machine has a single NUMA node.
     """
+    apart = one.numa_node is not None and other.numa_node is not None and one.numa_node != other.numa_node
     if one.root is None or other.root is None:
-        return None
+        return "SYS" if apart else None
+    if one.root != other.root:
+        together = one_node or (one.numa_node is not None and one.numa_node == other.numa_node)
+        return "SYS" if apart else "NODE" if together else None
     shared = 0
     for left, right in zip(one.bridges, other.bridges, strict=False):
         if left != right:
             break
         shared += 1
-    if shared and one.root == other.root:
-        return "PIX" if max(len(one.bridges), len(other.bridges)) - shared <= 1 else "PXB"
-    if one.root == other.root:
+    if not shared:
         return "PHB"
-    if one_node:
-        return "NODE"
-    if one.numa_node is None or other.numa_node is None:
-        return None
-    return "NODE" if one.numa_node == other.numa_node else "SYS"
+    return "PIX" if max(len(one.bridges), len(other.bridges)) - shared <= 1 else "PXB"
 
 
 def link_cell(one: Accelerator, other: Accelerator, gpus: Sequence[Accelerator]) -> str | None:

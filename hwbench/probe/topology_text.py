@@ -18,6 +18,7 @@ _DEVICE = re.compile(r"^(GPU\d+|[0-9a-fA-F]{4,8}:[0-9a-fA-F]{2}:[0-9a-fA-F]{2}\.
 _LABEL = re.compile(r"^[A-Za-z]\w*$")
 _RELATION = re.compile(r"^(X|NV\d+|PIX|PXB|PHB|NODE|SYS|SOC|N/A)$")
 _PEER = re.compile(r"^(X|OK|CNS|GNS|TNS|NS|DR|U|N/A)$")
+_CPU_LIST = re.compile(r"^\d+(-\d+)?(,\d+(-\d+)?)*$")
 _NIC_LEGEND = re.compile(r"^\s*(NIC\d+)\s*:\s*(\S+)\s*$")
 _SECTION = re.compile(r"(?i)^[\s=]*(weight|hops|link type|link accessibility|access|numa bw|atomics)\s+(?:between two gpus|table)\b[\s=:]*")
 _ROCM_NUMA = re.compile(r"^\s*GPU\[(\d+)\]\s*:\s*\(Topology\) Numa (Node|Affinity):\s*(-?\d+)\s*$")
@@ -147,20 +148,20 @@ def _device(label: str, source: str, vendor: str = "NVIDIA") -> Accelerator:
 def _nvidia_device(label: str, table: Table, fact: str, source: str, gaps: list[tuple[str, str]]) -> Accelerator:
     known = dict(zip(table.columns_behind, table.behind.get(label, ()), strict=False))
     device = _device(label, source)
-    cpus = known.get("CPU Affinity", "N/A")
-    node = whole(known.get("NUMA Affinity", known.get("NUMA", "")))
-    if not re.fullmatch(r"\d+(-\d+)?(,\d+(-\d+)?)*", cpus):
-        gaps.append((f"{fact}.cpu_list", f"{source}: the table says {cpus!r}"))
-        cpus = ""
-    if node is None:
-        gaps.append((f"{fact}.numa_node", f"{source}: the table says {known.get('NUMA Affinity', 'nothing')!r}"))
+    cpus, node = known.get("CPU Affinity"), known.get("NUMA Affinity", known.get("NUMA"))
+    said = "no row for it" if label not in table.rows else "the table says {}"
+    if cpus is None or not _CPU_LIST.match(cpus):
+        gaps.append((f"{fact}.cpu_list", f"{source}: {said.format(cpus or 'nothing')}"))
+        cpus = None
+    if node is None or whole(node) is None:
+        gaps.append((f"{fact}.numa_node", f"{source}: {said.format(node or 'nothing')}"))
     return Accelerator(
         label=label,
         source=source,
         index=device.index,
         vendor=device.vendor,
-        cpu_list=cpus or None,
-        numa_node=node,
+        cpu_list=cpus,
+        numa_node=whole(node) if node else None,
         memory_numa_node=whole(known.get("GPU NUMA ID", "")),
     )
 
