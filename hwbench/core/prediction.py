@@ -74,6 +74,14 @@ class Sizing(Value):
     meets_deadline: bool
     gaps: tuple[str, ...] = ()
     """What is unknown, with the key that would tell it, such as a price."""
+    dtype: str = ""
+    recompute: str = "none"
+    energy_covers: str | None = None
+    """What draws the power that `energy_j` counts."""
+    goodput_fraction: float | None = None
+    """Share of the time that makes progress despite failures; `train_time_s` holds it. None where failures were not counted."""
+    why: tuple[str, ...] = ()
+    """The choice of layout and of the number of nodes, in words."""
 
 
 class SizingAnswer(Value):
@@ -82,3 +90,5 @@ class SizingAnswer(Value):
     question: dict[str, Any]
     sizings: tuple[Sizing, ...]
     rejected: tuple[Rejected, ...]
+    ranked_by: str = ""
+    """What makes the first sizing the best."""

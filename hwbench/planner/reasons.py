@@ -1,0 +1,100 @@
+"""The planner's answers in words, with every number: why this many nodes, why this layout, why not."""
+
+from __future__ import annotations
+
+import math
+
+from hwbench.core.prediction import Prediction
+from hwbench.core.profile import ClusterProfile
+from hwbench.core.units import format_bytes, format_seconds
+
+from .cost import gaps
+from .overrides import SOURCE
+from .question import Question, train_time_s
+from .search import Found, scale_up_domain, tensor_degrees
+
+MEASURED = "measured here"
+"""How the sources of a calibrated profile begin."""
+
+
+def why_nodes(question: Question, nodes: int) -> str:
+    """Why not fewer nodes."""
+    if question.ask.nodes is not None:
+        return f"{nodes} nodes: as asked"
+    smaller = [count for count in question.counts if count < nodes]
+    if not smaller:
+        return f"{nodes} nodes: the smallest number at which a layout exists"
+    time = train_time_s(question, smaller[-1])
+    if time == math.inf:
+        return f"{nodes} nodes: the model does not fit on {smaller[-1]}"
+    return f"{nodes} nodes: {smaller[-1]} would take {format_seconds(time)}"
+
+
+def why_layout(question: Question, found: Found) -> tuple[str, ...]:
+    """How the layout was chosen, and what bounds tensor parallelism."""
+    widest, domain = max(tensor_degrees(question.sample, question.profile)), scale_up_domain(question.profile)
+    return (
+        f"layout: the quickest of {found.fitted} that fit, of {found.tried} tried",
+        f"tp up to {widest} was tried: its all-reduces stay within the {domain} accelerators of the scale-up domain",
+    )
+
+
+def too_slow(question: Question, tried: list[int]) -> str:
+    """By how much the quickest of the node counts tried misses the deadline, and what limits it."""
+    best = min(tried, key=lambda nodes: train_time_s(question, nodes))
+    time, deadline = train_time_s(question, best), question.ask.deadline_s or math.inf
+    return (
+        f"too slow: {format_seconds(time)} on {best} nodes, {format_seconds(time - deadline)} more than the {format_seconds(deadline)} "
+        f"asked for; at most {question.most_nodes} nodes can be had and share a global batch of {question.global_batch} samples"
+    )
+
+
+def too_large(question: Question, nodes: int) -> str:
+    """What memory is short and by how much, for the layout that came nearest to fitting."""
+    closest = question.look(nodes).closest
+    if closest is None:
+        return f"no layout of {nodes * question.profile.node.accelerators} accelerators divides the model"
+    need, memory = closest.memory.total_bytes, closest.memory
+    parts = ", ".join(
+        f"{name} {format_bytes(getattr(memory, f'{name}_bytes'))}"
+        for name in ("weights", "gradients", "optimizer", "activations", "buffers")
+    )
+    return (
+        f"does not fit on {nodes} nodes: the least memory is {format_bytes(need)} an accelerator ({closest.layout.text}, micro-batch "
+        f"{closest.micro_batch}, full recomputation: {parts}), it has {format_bytes(question.capacity_bytes)}: "
+        f"{format_bytes(need - question.capacity_bytes)} short"
+    )
+
+
+def no_such_count(question: Question, nodes: int) -> str:
+    """Why a fixed node count has no layout, and the nearest that have."""
+    if nodes > question.most_nodes:
+        return f"{nodes} nodes asked for, at most {question.most_nodes} can be had and used"
+    near = ", ".join(str(n) for n in sorted(sorted(question.counts, key=lambda n: abs(n - nodes))[:4]))
+    return (
+        f"{nodes} nodes are {nodes * question.profile.node.accelerators} accelerators, and no tp·pp·data of them divides the model and "
+        f"the global batch of {question.global_batch} samples; node counts that do: {near or 'none'}"
+    )
+
+
+def unknowns(question: Question, prediction: Prediction) -> tuple[str, ...]:
+    """What the answer does not know, with what would tell it."""
+    said = list(gaps(question.profile))
+    if prediction.low_s is None:
+        said.append("interval: unknown until predictions are validated against measurements on such a machine")
+    if question.ask.failures is None:
+        said.append("failures are not counted; give --node-mtbf, --checkpoint-time and --restart-time")
+    return tuple(said)
+
+
+def basis(profile: ClusterProfile) -> str:
+    """What a prediction on this profile rests on, from its sources."""
+    texts = profile.sources.values()
+    curves = bool(profile.efficiency.matmul) or any(tier.efficiency for tier in profile.tiers)
+    if any(text.startswith(MEASURED) for text in texts):
+        parts = ["calibrated here"]
+    else:
+        parts = ["datasheet", *(["published efficiency curves"] if curves else [])]
+    if SOURCE in texts:
+        parts.append("figures set by the user")
+    return " and ".join(parts)
