@@ -48,8 +48,9 @@ def plot(summary: Summary) -> Plot | None:
     return Plot(
         id="roofline",
         title="Roofline",
-        caption="How fast each case computes, against what the machine reached in a loop that does nothing else. The nearer to its roof, the less "
-        "there is to gain; a point under the slope waits for memory, one under the flat part for arithmetic. Both axes are logarithmic.",
+        caption="How fast each case computes, against what the machine reached in a loop that does nothing else. The nearer to its "
+        "roof, the less there is to gain; a point under the slope waits for memory, one under the flat part for arithmetic. "
+        "Both axes are logarithmic.",
         alt=_alt(points, places),
         figure=_figure(traces, window, _roof_labels(places, window)),
         keys=_keys(summary, order, places, points),
@@ -81,7 +82,7 @@ def _window(points: Sequence[Throughput], places: Sequence[_Place]) -> _Window:
     """A frame around all points and ridges with room to see the slope, and whole in decades where that is near."""
     ridges = [roof.rate / place.memory.rate for place in places if place.memory for roof in place.compute]
     at = [row.intensity_flops_per_byte or 1.0 for row in points] + ridges or [1.0]
-    x_low, x_high = math.log10(min(at)) - 0.7, math.log10(max(at)) + 0.7
+    x_low, x_high = math.log10(min(at)) - 1.0, math.log10(max(at)) + 0.7
     rates = [row.flops_per_s for row in points]
     slopes = [place.memory.rate * 10**x_low for place in places if place.memory]
     tops = [roof.rate for place in places for roof in place.compute] or [place.memory.rate * 10**x_high for place in places if place.memory]
@@ -173,15 +174,13 @@ def _figure(traces: Sequence[Any], window: _Window, labels: list[dict[str, Any]]
 
 
 def _decades(low: float, high: float) -> dict[str, Any]:
-    """Ticks at whole powers of ten, written with prefixes: 0.1, 1, 10, 1 k, 1 G; every second one where there are many."""
-    powers = range(math.ceil(low), math.floor(high) + 1)
-    step = 1 if len(powers) <= 7 else 2
-    chosen = [power for power in powers if power % step == 0]
-    return {"tickvals": [10.0**power for power in chosen], "ticktext": [_power(power) for power in chosen]}
-
-
-def _power(power: int) -> str:
-    return f"{10.0**power:g}" if power < 0 else format_rate(10.0**power, "", 1).strip()
+    """Ticks at powers of ten, at 1, 2 and 5 of each where there are few, every second one where there are many."""
+    powers = range(math.floor(low), math.ceil(high) + 1)
+    steps = (1, 2, 5) if high - low < 2.2 else (1,)
+    every = 1 if high - low <= 7 else 2
+    ticks = [step * 10.0**power for power in powers if power % every == 0 for step in steps]
+    shown = [tick for tick in ticks if low <= math.log10(tick) <= high]
+    return {"tickvals": shown, "ticktext": [f"{tick:g}" if tick < 1 else format_rate(tick, "", 1).strip() for tick in shown]}
 
 
 def _roof_labels(places: Sequence[_Place], window: _Window) -> list[dict[str, Any]]:

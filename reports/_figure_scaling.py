@@ -7,33 +7,32 @@ from hwbench.core.units import format_fraction, significant
 
 from . import _text
 from ._palette import workload_colours
-from ._plot import BAR_OFFSET, BAR_WIDTH, Plot, Row, hover, rows_figure, titled
+from ._plot import BAR_OFFSET, BAR_WIDTH, Plot, Row, hover, rows_figure, stroke, titled
 
 
 def plot(summary: Summary) -> Plot | None:
     """The plot; None where no layout has a `single` beside it."""
     if not summary.scaling:
         return None
-    values, several = summary.scaling, len(summary.runs) > 1
+    values = summary.scaling
     rows = [
-        Row(f"{value.workload} · {_text.variant(value, several_runs=several)}", f"{significant(value.speedup)} × · {_percent(value)}")
+        Row(
+            f"{value.workload} · {_text.short_variant(value, values)}",
+            f"{significant(value.speedup)} ×, {format_fraction(value.efficiency_fraction)}",
+        )
         for value in values
     ]
     highest = max(100.0, *(100 * (value.interval.high if value.interval else value.efficiency_fraction) for value in values))
-    ideal = {"type": "line", "xref": "x", "yref": "paper", "x0": 100, "x1": 100, "y0": 0, "y1": 1, "line": {"dash": "dash", "width": 1.5}}
+    ideal = [stroke(100, index, width_px=2, dash="dot") for index in range(len(values))]
     axis = {"range": [0, 1.04 * highest], "ticksuffix": " %", "title": titled("share of the ideal speed-up")}
     return Plot(
         id="scaling",
         title="Scaling efficiency",
-        caption="How much of the ideal speed-up each layout reaches, the batch of a rank fixed. The dashed line is the ideal: as many times the work "
-        "as there are ranks. Ceilings show what the machine's own memory and cores allow.",
+        caption="How much of the ideal speed-up each layout reaches, the batch of a rank fixed. The dotted stroke is the ideal: as many "
+        "times the work as there are ranks. Ceilings show what the machine's own memory and cores allow.",
         alt="Scaling efficiency. " + "; ".join(f"{v.workload} {v.layout}: {_text.efficiency(v)}" for v in values) + ". The ideal is 100 %.",
-        figure=rows_figure([_bars(summary, values)], rows, axis, shapes=[ideal]),
+        figure=rows_figure([_bars(summary, values)], rows, axis, shapes=ideal),
     )
-
-
-def _percent(value: Scaling) -> str:
-    return format_fraction(value.efficiency_fraction)
 
 
 def _bars(summary: Summary, values: tuple[Scaling, ...]) -> Any:

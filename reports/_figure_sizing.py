@@ -7,7 +7,7 @@ from hwbench.core.prediction import Memory, Sizing, SizingAnswer
 from hwbench.core.units import format_bytes, format_seconds
 
 from ._palette import part_colours
-from ._plot import BAR_OFFSET, BAR_WIDTH, Key, Plot, Row, hover, rows_figure, titled
+from ._plot import BAR_OFFSET, BAR_WIDTH, Key, Plot, Row, hover, rows_figure, stroke, titled
 
 GIB = 2**30
 
@@ -57,13 +57,16 @@ def _memory(options: Sequence[Sizing]) -> Plot:
         )
         for option in options
     ]
-    axis = {"rangemode": "tozero", "title": titled("GiB an accelerator")}
+    most = max(
+        (max(option.prediction.memory.total_bytes, option.prediction.memory_capacity_bytes or 0.0) for option in options), default=1.0
+    )
+    axis = {"range": [0, 1.03 * most / GIB], "title": titled("GiB an accelerator")}
     return Plot(
         id="sizing-memory",
         title="Predicted memory against capacity",
-        caption="Memory of the accelerator that needs most, by what it holds; the upright tick is what it has.",
+        caption="Memory of the accelerator that needs most, by what it holds; the upright stroke is what it has.",
         alt="Predicted memory: " + "; ".join(f"{row.label} {row.value}" for row in rows) + ".",
-        figure=rows_figure([*_stacks(parts, texts, colours), _capacity(options)], rows, axis, barmode="stack"),
+        figure=rows_figure(_stacks(parts, texts, colours), rows, axis, barmode="stack", shapes=_capacities(options)),
         keys=(*(Key(name, colour=colour) for name, colour in colours.items()), Key("capacity", sign="❘")),
     )
 
@@ -96,20 +99,6 @@ def _stacks(parts: Sequence[Mapping[str, float]], texts: Sequence[Mapping[str, s
     ]
 
 
-def _capacity(options: Sequence[Sizing]) -> Any:
-    import plotly.graph_objects as go
-
-    known = [
-        (index, option.cluster, size)
-        for index, option in enumerate(options)
-        if (size := option.prediction.memory_capacity_bytes) is not None
-    ]
-    return go.Scatter(
-        x=[size / GIB for _, _, size in known],
-        y=[index + BAR_OFFSET for index, _, _ in known],
-        mode="markers",
-        marker={"symbol": "line-ns", "size": 24, "line": {"width": 3}},
-        meta={"ink": True},
-        hovertext=[hover(cluster, f"capacity {format_bytes(size)}") for _, cluster, size in known],
-        hoverinfo="text",
-    )
+def _capacities(options: Sequence[Sizing]) -> list[dict[str, Any]]:
+    known = [(index, option.prediction.memory_capacity_bytes) for index, option in enumerate(options)]
+    return [stroke(size / GIB, index, width_px=3) for index, size in known if size is not None]

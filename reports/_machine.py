@@ -131,7 +131,8 @@ def _bits(rate: float | None) -> str:
 
 
 def _storage(storage: Storage) -> Iterator[tuple[str, str]]:
-    disks = [(disk.name, disk.model, disk.size_bytes) for disk in (*(storage.nvme or ()), *(storage.block or ()))]
+    disks = [(disk.name, disk.model, disk.size_bytes) for disk in storage.nvme or ()]
+    disks += [(disk.name, disk.model, disk.size_bytes) for disk in storage.block or ()]
     yield "Disks", "; ".join(f"{disk}: {model or 'no model name'}, {format_bytes(size)}" for disk, model, size in disks)
 
 

@@ -27,7 +27,7 @@ def workload_colours(summary: Summary) -> dict[str, str]:
 
 def layout_order(summary: Summary) -> tuple[str, ...]:
     """The layouts in use, `single` and small worlds first: their place here decides symbol and dash."""
-    sizes = {row.layout: row.world_size for row in (*summary.throughput, *summary.roofs)}
+    sizes = {row.layout: row.world_size for row in summary.throughput}
     return tuple(sorted(sizes, key=lambda layout: (sizes[layout], layout != "single", layout)))
 
 

@@ -9,8 +9,10 @@ from typing import Any, Final, NamedTuple
 
 ROW_PX: Final = 46
 """Height of one labelled row: a line of text and a bar."""
-AXIS_PX: Final = 48
+AXIS_PX: Final = 44
 """Height of a horizontal axis with its title."""
+BARE_AXIS_PX: Final = 24
+"""Height of one without a title."""
 BAR_OFFSET: Final = 0.16
 """Where a row's bar is centred, in rows below the row's middle: under its label."""
 BAR_WIDTH: Final = 0.34
@@ -66,7 +68,8 @@ def figure(traces: Sequence[Any], *, height_px: int, left_px: int = 8, right_px:
     """A plotly figure as plain data, checked by plotly, without title, legend or background of its own."""
     import plotly.graph_objects as go
 
-    margin = {"l": left_px, "r": right_px, "t": 8, "b": AXIS_PX, "pad": 0}
+    bottom_px = AXIS_PX if "title" in layout["xaxis"] else BARE_AXIS_PX
+    margin = {"l": left_px, "r": right_px, "t": 8, "b": bottom_px, "pad": 0}
     base = {"height": height_px, "margin": margin, "showlegend": False, "template": "none", "hovermode": "closest", "dragmode": False}
     made = go.Figure(data=list(traces), layout=base | layout)
     plain: dict[str, Any] = made.to_plotly_json()
@@ -80,12 +83,19 @@ def rows_figure(traces: Sequence[Any], rows: Sequence[Row], xaxis: dict[str, Any
     texts += [{"text": clean(row.value), "name": "value", "xanchor": "right", "x": 1} | _above(i) for i, row in enumerate(rows)]
     yaxis = {"range": [len(rows) - 0.5, -0.5], "visible": False, "fixedrange": True}
     axis = {"fixedrange": True, "zeroline": False, "showline": False, "ticks": "", "nticks": 5} | xaxis
-    height_px = ROW_PX * len(rows) + AXIS_PX + 8
+    height_px = ROW_PX * len(rows) + (AXIS_PX if "title" in xaxis else BARE_AXIS_PX) + 8
     return figure(traces, height_px=height_px, xaxis=axis, yaxis=yaxis, annotations=[*texts, *layout.pop("annotations", ())], **layout)
 
 
 def _above(index: int) -> dict[str, Any]:
     return {"xref": "paper", "yref": "y", "y": index, "yshift": 13, "yanchor": "middle", "showarrow": False}
+
+
+def stroke(x: float, row: int, *, width_px: float, dash: str = "solid") -> dict[str, Any]:
+    """An upright line through the bar of a row, in the ink of the page, that keeps clear of the text above the bar."""
+    middle, reach = row + BAR_OFFSET, 0.26
+    line = {"width": width_px, "dash": dash}
+    return {"type": "line", "xref": "x", "yref": "y", "x0": x, "x1": x, "y0": middle - reach, "y1": middle + reach, "line": line}
 
 
 def titled(text: str) -> dict[str, Any]:

@@ -1,13 +1,16 @@
 """The tables of a report as plain text cells: HTML and Markdown only dress them."""
 
+import re
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from hwbench.core.prediction import Sizing, SizingAnswer
 from hwbench.core.summary import Summary
-from hwbench.core.units import UNKNOWN, format_bytes, format_fraction, format_seconds, format_usd, significant
+from hwbench.core.units import UNKNOWN, format_bytes, format_count, format_fraction, format_seconds, format_usd, significant
 
 from . import _text
+
+_NUMBERS: Final = re.compile(r"\d[\d.,]*")
 
 
 class Table(NamedTuple):
@@ -19,25 +22,43 @@ class Table(NamedTuple):
     numeric: frozenset[int] = frozenset()
     marked: frozenset[int] = frozenset()
     """Rows that carry a warning."""
+    for_all: str = ""
+    """What holds for all rows, said once instead of in a column."""
+
+
+def folded(table: Table, *names: str) -> Table:
+    """The table without those of the named columns that say the same in every one of two or more rows: `for_all` says it once."""
+    if len(table.rows) < 2:
+        return table
+    same = [i for i, name in enumerate(table.columns) if name in names and len({row[i] for row in table.rows}) == 1]
+    kept = [i for i in range(len(table.columns)) if i not in same]
+    return Table(
+        table.caption,
+        tuple(table.columns[i] for i in kept),
+        tuple(tuple(row[i] for i in kept) for row in table.rows),
+        frozenset(new for new, old in enumerate(kept) if old in table.numeric),
+        table.marked,
+        "; ".join(f"{table.columns[i].lower()}: {table.rows[0][i]}" for i in same),
+    )
 
 
 def throughput(summary: Summary) -> Table:
     """One row a case: rate, time with interval, share of the roof, noise."""
-    several = len(summary.runs) > 1
     columns = (
-        "Workload", "Layout", "Settings", "Type, device", "Rate", "Step time (95 % interval)", "Spread", "Compute rate", "Memory rate",
-        "Of roof", "MFU", "Peak memory", "Processes × samples", "Check",
+        "Workload", "Layout", "Settings", "Type, device", "Rate", "Step time (interval)", "Spread", "Compute", "Memory traffic", "Of roof",
+        "MFU", "Peak memory", "Samples", "Loss", "Check", "Run",
     )  # fmt: skip
-    rows = [
+    rows = tuple(
         (
-            row.workload, row.layout, row.settings or "defaults", f"{row.dtype}, {row.device}", _text.items(row), _text.step_time(row),
+            row.workload, row.layout, row.settings or "defaults", f"{row.dtype}, {row.device}", _text.rate(row).text, _text.step_time(row),
             _text.spread(row), _text.flops(row), _text.traffic(row), format_fraction(row.roof_fraction), format_fraction(row.mfu_fraction),
-            _text.peak_memory(row), f"{row.processes} × {row.samples // row.processes}", row.check, *((row.run,) if several else ()),
+            _text.peak_memory(row), f"{row.samples:,} in {row.processes}", _text.loss(row), row.check, row.run,
         )
         for row in summary.throughput
-    ]  # fmt: skip
+    )  # fmt: skip
     marked = frozenset(index for index, row in enumerate(summary.throughput) if row.noisy or row.warnings)
-    return Table("Throughput of every case", (*columns, "Run") if several else columns, tuple(rows), frozenset(range(4, 13)), marked)
+    made = Table("Throughput of every case", columns, rows, frozenset(range(4, 14)), marked)
+    return folded(made, "Settings", "Type, device", "MFU", "Loss", "Check", "Run")
 
 
 def by_run(summary: Summary) -> Table:
@@ -46,7 +67,7 @@ def by_run(summary: Summary) -> Table:
     cells: dict[tuple[str, ...], dict[str, str]] = {}
     for row in summary.throughput:
         case = (row.workload, row.layout, row.settings or "defaults", f"{row.dtype}, {row.device}")
-        cells.setdefault(case, {})[row.run] = f"{_text.items(row)}, {_text.spread(row)}"
+        cells.setdefault(case, {})[row.run] = f"{_text.rate(row).text}, {_text.spread(row)}"
     rows = tuple((*case, *(found.get(run, UNKNOWN) for run in ids)) for case, found in cells.items())
     columns = ("Workload", "Layout", "Settings", "Type, device", *ids)
     return Table("The runs side by side: rate and spread", columns, rows if len(ids) > 1 else (), frozenset(range(4, len(columns))))
@@ -59,28 +80,36 @@ def differences(summary: Summary) -> Table:
 
 
 def row_notes(summary: Summary) -> Table:
-    """Warnings and gaps of single cases; equal ones are said once, with the cases they hold for."""
-    several = len(summary.runs) > 1
-    cases: dict[str, list[str]] = {}
+    """Warnings and gaps of single cases; notes that differ in numbers only are said once, with the cases they hold for."""
+    alike: dict[str, dict[str, str]] = {}
     for row in summary.throughput:
         for note in (*row.warnings, *row.gaps):
-            cases.setdefault(note, []).append(f"{row.workload} {_text.variant(row, several_runs=several)}")
-    rows = tuple((note, "; ".join(which)) for note, which in cases.items())
+            case = f"{row.workload} {_text.short_variant(row, summary.throughput)}"
+            alike.setdefault(_NUMBERS.sub("#", note), {}).setdefault(case, note)
+    rows = tuple((_first_of(list(notes.values())), _cases(list(notes), len(summary.throughput))) for notes in alike.values())
     return Table("What speaks against single figures, or is missing from them", ("Note", "Cases"), rows)
+
+
+def _first_of(notes: Sequence[str]) -> str:
+    others = len(set(notes)) - 1
+    return notes[0] if others == 0 else f"{notes[0]} (and {others} more with other numbers)"
+
+
+def _cases(names: Sequence[str], total: int) -> str:
+    return f"all {total} cases" if len(names) == total > 1 else "; ".join(names)
 
 
 def roofs(summary: Summary) -> Table:
     """The measured ceilings."""
-    several = len(summary.runs) > 1
     rows = [
         (
             "memory bandwidth" if roof.dtype is None else f"{roof.dtype} matrix products", roof.layout, str(roof.world_size),
-            f"{roof.device}, {_threads(roof.threads)}", _text.roof_rate(roof), roof.name, *((roof.run,) if several else ()),
+            f"{roof.device}, {_threads(roof.threads)}", _text.roof_rate(roof), roof.name, roof.run,
         )
         for roof in summary.roofs
     ]  # fmt: skip
-    columns = ("Ceiling", "Layout", "Ranks", "Device", "Rate", "Measured by", *(("Run",) if several else ()))
-    return Table("Measured ceilings", columns, tuple(sorted(rows)), frozenset({2, 4}))
+    columns = ("Ceiling", "Layout", "Ranks", "Device", "Rate", "Measured by", "Run")
+    return folded(Table("Measured ceilings", columns, tuple(sorted(rows)), frozenset({2, 4})), "Device", "Run")
 
 
 def _threads(count: int) -> str:
@@ -89,70 +118,69 @@ def _threads(count: int) -> str:
 
 def scaling(summary: Summary) -> Table:
     """Every layout against `single`."""
-    several = len(summary.runs) > 1
     rows = tuple(
         (
             value.workload, value.layout, value.settings or "defaults", f"{value.dtype}, {value.device}", str(value.world_size),
-            f"{significant(value.speedup)} ×", _text.efficiency(value), *((value.run,) if several else ()),
+            f"{significant(value.speedup)} ×", _text.efficiency(value), value.run,
         )
         for value in summary.scaling
     )  # fmt: skip
-    columns = (
-        "Workload",
-        "Layout",
-        "Settings",
-        "Type, device",
-        "Ranks",
-        "Speed-up",
-        "Efficiency (interval)",
-        *(("Run",) if several else ()),
-    )
-    return Table("Scaling against one rank", columns, rows, frozenset({4, 5, 6}))
+    columns = ("Workload", "Layout", "Settings", "Type, device", "Ranks", "Speed-up", "Efficiency (interval)", "Run")
+    return folded(Table("Scaling against one rank", columns, rows, frozenset({4, 5, 6})), "Settings", "Type, device", "Run")
 
 
 def not_measured(summary: Summary) -> Table:
     """Cases without a figure, and why."""
-    several = len(summary.runs) > 1
-    rows = tuple((lost.case, lost.outcome, lost.reason, *((lost.run,) if several else ())) for lost in summary.not_measured)
-    return Table("What was not measured, and why", ("Case", "Outcome", "Reason", *(("Run",) if several else ())), rows)
+    rows = tuple((lost.case, lost.outcome, lost.reason, lost.run) for lost in summary.not_measured)
+    made = Table("What was not measured, and why", ("Case", "Outcome", "Reason", "Run"), rows)
+    return folded(made, "Run") if len(summary.runs) > 1 else made._replace(columns=made.columns[:3], rows=tuple(row[:3] for row in rows))
+
+
+def question(answer: SizingAnswer) -> str:
+    """What was asked for, in words."""
+    return "; ".join(
+        f"{key.removesuffix('_s').replace('_', ' ')} {_asked(key, value)}" for key, value in answer.question.items() if value is not None
+    )
+
+
+def _asked(key: str, value: object) -> str:
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return format_seconds(float(value)) if key.endswith("_s") else format_count(float(value))
+    return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
 
 
 def sizing(answer: SizingAnswer) -> Table:
     """What each cluster would need."""
     columns = (
-        "Cluster", "Meets deadline", "Time to train", "Cost", "Energy", "Nodes", "Accelerators", "Layout", "Batch (micro / global)",
-        "Step time (90 % interval)", "MFU", "Memory an accelerator", "Bottleneck", "Basis", "Unknown",
+        "Cluster", "Time to train", "Cost", "Energy", "Nodes", "Accelerators", "Layout", "Step time (interval)", "MFU",
+        "Memory an accelerator", "Batch", "Micro-batch", "Bottleneck", "Basis", "Unknown",
     )  # fmt: skip
     rows = tuple(_sizing_row(option) for option in answer.sizings)
     late = frozenset(index for index, option in enumerate(answer.sizings) if not option.meets_deadline)
-    return Table("Clusters that can, best first", columns, rows, frozenset({2, 3, 4, 5, 6, 8, 9, 10, 11}), late)
+    made = Table("Clusters that can, best first", columns, rows, frozenset({1, 2, 3, 4, 5, 7, 8, 9, 10, 11}), late)
+    return folded(made, "Batch", "Micro-batch", "Basis", "Unknown")
 
 
 def _sizing_row(option: Sizing) -> tuple[str, ...]:
     made = option.prediction
+    known = made.low_s is not None and made.high_s is not None
     return (
         option.cluster,
-        "yes" if option.meets_deadline else "no",
-        format_seconds(option.train_time_s),
+        f"{format_seconds(option.train_time_s)}{'' if option.meets_deadline else ', too late'}",
         format_usd(option.cost_usd),
         _text.energy(option.energy_j),
         f"{option.nodes:,}",
         f"{option.accelerators:,}",
         option.layout.text,
-        f"{option.micro_batch:,} / {option.global_batch:,}",
-        _predicted_time(made.step_time_s, made.low_s, made.high_s),
+        _text.time_range(made.step_time_s, made.low_s or 0.0, made.high_s or 0.0) if known else format_seconds(made.step_time_s),
         format_fraction(made.mfu_fraction),
         f"{format_bytes(made.memory.total_bytes)} of {format_bytes(made.memory_capacity_bytes)}",
+        f"{option.global_batch:,}",
+        f"{option.micro_batch:,}",
         made.bottleneck,
         "; ".join((made.basis, *made.assumptions)),
         "; ".join(option.gaps) or "nothing",
     )
-
-
-def _predicted_time(step_s: float, low_s: float | None, high_s: float | None) -> str:
-    if low_s is None or high_s is None:
-        return format_seconds(step_s)
-    return f"{format_seconds(step_s)} ({format_seconds(low_s)} to {format_seconds(high_s)})"
 
 
 def step_parts(answer: SizingAnswer) -> Table:
@@ -183,17 +211,18 @@ def rejected(answer: SizingAnswer) -> Table:
 
 
 def runs(summary: Summary) -> Table:
-    """How each run was made."""
-    rows = tuple(
+    """How each run was made: a column a run."""
+    names = ("Started (UTC)", "Command", "Suite", "hwbench", "Commit", "Records", "Took", "Spent measuring", "Finished")
+    facts = [
         (
-            run.id, run.started_at, run.command, run.suite or UNKNOWN, run.hwbench_version, run.commit or UNKNOWN,
+            run.started_at, run.command, run.suite or UNKNOWN, run.hwbench_version, run.commit or UNKNOWN,
             f"{run.done} done, {run.failed} failed, {run.skipped} skipped", format_seconds(run.wall_s),
             format_fraction(run.measured_fraction, 2), "yes" if run.finished else "no",
         )
         for run in summary.runs
-    )  # fmt: skip
-    columns = ("Run", "Started (UTC)", "Command", "Suite", "hwbench", "Commit", "Records", "Took", "Spent measuring", "Finished")
-    return Table("The runs", columns, rows, frozenset({7, 8}))
+    ]  # fmt: skip
+    rows = tuple((name, *values) for name, *values in zip(names, *facts, strict=True))
+    return Table("The runs", ("Run", *(run.id for run in summary.runs)), rows)
 
 
 def versions(summary: Summary) -> Table:

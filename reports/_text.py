@@ -1,24 +1,49 @@
 """Words and numbers as every text format shows them."""
 
-from hwbench.core.summary import Interval, Roof, Scaling, Throughput
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from hwbench.core.summary import Roof, Scaling, Throughput
 from hwbench.core.units import UNKNOWN, format_bytes, format_fraction, format_rate, format_seconds, significant
 
 
+class Rate(NamedTuple):
+    """The figure by which a case is judged: items, bytes or FLOPs a second."""
+
+    per_s: float
+    unit: str
+
+    @property
+    def text(self) -> str:
+        """With prefix and unit: '1,230 token/s', '20.5 GB/s'."""
+        return format_rate(self.per_s, self.unit) if self.unit in ("B/s", "FLOP/s") else f"{big(self.per_s)} {self.unit}"
+
+
+def rate(row: Throughput) -> Rate:
+    """Items a second; for what measures the machine itself (ceilings, collectives) its FLOP/s or bytes/s."""
+    if row.kind in ("ceiling", "collective") and row.item_unit in ("product", "element", "byte"):
+        return Rate(row.flops_per_s, "FLOP/s") if row.item_unit == "product" else Rate(row.bytes_per_s, "B/s")
+    return Rate(row.items_per_s, f"{row.item_unit}/s")
+
+
+def many(unit: str) -> str:
+    """The plural of an item: tokens, passes."""
+    return f"{unit}es" if unit.endswith("s") else f"{unit}s"
+
+
 def step_time(row: Throughput) -> str:
-    """Step time with its interval: '12.3 ms (12.0 to 12.9 ms)'."""
-    return with_interval(row.step_time_s, row.step_interval_s)
+    """Step time with its interval: '12.3 ms (12.0 to 12.9)'."""
+    if row.step_interval_s is None:
+        return format_seconds(row.step_time_s)
+    return time_range(row.step_time_s, row.step_interval_s.low, row.step_interval_s.high)
 
 
-def with_interval(value_s: float, interval: Interval | None) -> str:
-    """A time and the interval around it, or the word for having none."""
-    if interval is None:
-        return format_seconds(value_s)
-    return f"{format_seconds(value_s)} ({format_seconds(interval.low)} to {format_seconds(interval.high)})"
-
-
-def items(row: Throughput) -> str:
-    """Items a second with their unit: '1,230 token/s'."""
-    return f"{big(row.items_per_s)} {row.item_unit}/s"
+def time_range(middle_s: float, low_s: float, high_s: float) -> str:
+    """A time and its interval, the unit written once where it is the same: '12.3 ms (12.0 to 12.9)'."""
+    middle, low, high = (format_seconds(value) for value in (middle_s, low_s, high_s))
+    unit = middle.rpartition(" ")[2]
+    same = middle.count(" ") == 1 and all(text.count(" ") == 1 and text.endswith(f" {unit}") for text in (low, high))
+    return f"{middle} ({low.removesuffix(f' {unit}')} to {high.removesuffix(f' {unit}')})" if same else f"{middle} ({low} to {high})"
 
 
 def big(value: float) -> str:
@@ -59,6 +84,13 @@ def variant(row: Throughput | Scaling, *, several_runs: bool = False) -> str:
     """What sets a row apart within its workload: layout, settings, dtype, device, and the run where there are several."""
     parts = [row.layout, row.settings, row.dtype, row.device, row.run if several_runs else ""]
     return " · ".join(part for part in parts if part)
+
+
+def short_variant(row: Throughput | Scaling, among: Sequence[Throughput | Scaling]) -> str:
+    """The layout, and of the rest only what rows of the same workload among these differ in."""
+    same = [other for other in among if other.workload == row.workload]
+    differing = (key for key in ("settings", "dtype", "device", "run") if len({getattr(other, key) for other in same}) > 1)
+    return " · ".join(part for part in (row.layout, *(getattr(row, key) for key in differing)) if part)
 
 
 def efficiency(value: Scaling) -> str:

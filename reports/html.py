@@ -34,6 +34,7 @@ def render(summary: Summary) -> str:
             tiles=tiles(summary),
             tables=_table_sections(summary),
             plots=_plots(summary),
+            question=_tables.question(summary.sizing) if summary.sizing else "",
             terms=terms(),
             style=_file("report.css"),
             script=script,

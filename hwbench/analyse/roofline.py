@@ -12,8 +12,9 @@ import msgspec
 
 from hwbench.core.summary import Roof, Throughput
 
-MEMORY_INTENSITY_FLOPS_PER_BYTE: Final = 1.0
-"""A ceiling workload below this intensity measures memory (triad: 2 FLOPs per 12 or more bytes), above it arithmetic."""
+MEMORY_ROOF: Final = "triad"
+COMPUTE_ROOF: Final = "matmul"
+"""The workloads that make roofs: one thread a rank, as every other workload. Other ceilings (caches, disks, transfers) bound no step."""
 
 
 def roofs(rows: Iterable[Throughput]) -> tuple[Roof, ...]:
@@ -22,9 +23,10 @@ def roofs(rows: Iterable[Throughput]) -> tuple[Roof, ...]:
     Of several memory rows the one with the largest working set counts (the least likely to stay in a cache), of several compute
     rows the fastest. Rates are of the fastest sample, as STREAM counts them: a ceiling is what the machine can do.
     """
-    ceilings = [row for row in rows if row.kind == "ceiling"]
     best: dict[tuple[object, ...], Throughput] = {}
-    for row in ceilings:
+    for row in rows:
+        if row.workload not in (MEMORY_ROOF, COMPUTE_ROOF):
+            continue
         place = (*_place(row), _roof_dtype(row))
         if place not in best or _rank(row) > _rank(best[place]):
             best[place] = row
@@ -91,12 +93,11 @@ def _place(of: Throughput | Roof) -> tuple[object, ...]:
 
 
 def _roof_dtype(row: Throughput) -> str | None:
-    intensity = row.flops_per_step / row.bytes_per_step if row.bytes_per_step else float("inf")
-    return None if intensity < MEMORY_INTENSITY_FLOPS_PER_BYTE else row.dtype
+    return None if row.workload == MEMORY_ROOF else row.dtype
 
 
 def _rank(row: Throughput) -> float:
-    return row.bytes_per_step if _roof_dtype(row) is None else row.flops_per_step / row.step_best_s
+    return row.bytes_per_step if row.workload == MEMORY_ROOF else row.flops_per_step / row.step_best_s
 
 
 def _roof(row: Throughput) -> Roof:

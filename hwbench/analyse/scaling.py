@@ -21,7 +21,7 @@ def with_scaling_gaps(rows: Iterable[Throughput]) -> tuple[Throughput, ...]:
     """The rows, those without a `single` beside them with a gap that says so."""
     listed = list(rows)
     alone = {_case(row) for row in listed if row.layout == "single"}
-    missing = "no scaling efficiency: `single` of the same case was not measured in this run"
+    missing = "no scaling efficiency: single of the same case was not measured in this run"
     return tuple(
         row if row.layout == "single" or _case(row) in alone else msgspec.structs.replace(row, gaps=(*row.gaps, missing)) for row in listed
     )

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from hwbench.core.comparability import comparison_facts
 from hwbench.core.prediction import SizingAnswer
-from hwbench.core.record import Case, Record, Run
+from hwbench.core.record import Case, Record, Run, Samples
 from hwbench.core.summary import FactByRun, NotMeasured, RunFacts, Summary, Throughput
 from hwbench.core.workload import Workload
 
@@ -32,7 +32,7 @@ def summarise(
     its records. No run, or runs without one usable record, make a Summary that says so.
     """
     known = workloads or {}
-    measured = tuple(row for run in runs for row in rows(run.records, run=run.header.id, workloads=known, cores=_cores(run)))
+    measured = tuple(row for run in runs for row in rows(run.records, run=run.header.id, workloads=known))
     ceilings = roofs(measured)
     judged_rows = tuple(sorted(with_scaling_gaps(judged(measured, ceilings)), key=reading_order))
     facts = tuple(_facts(run) for run in runs)
@@ -69,11 +69,6 @@ def _machine(run: Run) -> str:
     hosts = dict.fromkeys(rank.host for r in run.records if r.measurement for rank in r.measurement.ranks)
     name = machine.host_name or " and ".join(hosts) or "unnamed machine"
     return f"{name} ({machine.product_name})" if machine.product_name else name
-
-
-def _cores(run: Run) -> int | None:
-    cpus = run.header.inventory.limits.effective_cpus
-    return max(1, round(cpus)) if cpus else None
 
 
 def _facts(run: Run) -> RunFacts:
@@ -120,8 +115,12 @@ def _wall(run: Run) -> tuple[float | None, float | None]:
 
 
 def _called_s(record: Record) -> float:
-    ranks = record.measurement.ranks if record.measurement else ()
-    return max((sum(rank.warmup_wall_s) + sum(rank.wall_s) for rank in ranks), default=0.0)
+    return max((_rank_s(rank) for rank in (record.measurement.ranks if record.measurement else ())), default=0.0)
+
+
+def _rank_s(rank: Samples) -> float:
+    """Seconds in calls of the step: after the first three, a warm-up time is the mean of as many calls as a sample has."""
+    return sum(rank.warmup_wall_s[:3]) + rank.calls_per_sample * sum(rank.warmup_wall_s[3:]) + sum(rank.wall_s)
 
 
 def _end(record: Record) -> float | None:
@@ -168,7 +167,7 @@ def _processes(which: Sequence[int]) -> str:
 
 
 def _why_not_reached(run: Run) -> str:
-    return "the time budget ended before it" if run.finished else "the run ended before it; `hwbench run --resume` continues"
+    return "the time budget ended before it" if run.finished else "the run ended before it; hwbench run --resume continues"
 
 
 def _warnings(runs: Sequence[Run], measured: Sequence[Throughput]) -> list[str]:
@@ -182,13 +181,13 @@ def _warnings(runs: Sequence[Run], measured: Sequence[Throughput]) -> list[str]:
         said.append(f"{noisy} of {len(measured)} cases are noisy: their interval is more than 10 % of the median wide; they are marked")
     single = sum(row.processes == 1 for row in measured)
     if single:
-        said.append(f"{single} of {len(measured)} cases ran in one process only: no interval for them; `--processes 3` or more gives one")
+        said.append(f"{single} of {len(measured)} cases ran in one process only: no interval for them; --processes 3 or more gives one")
     said.extend(_thread_note(measured))
     for run in runs:
         name = f"run {run.header.id}: " if several else ""
         said.extend(f"{name}unreadable record left out: {problem}" for problem in run.problems)
         if not run.finished:
-            said.append(f"{name}the run did not finish; `hwbench run --resume` continues it")
+            said.append(f"{name}the run did not finish; hwbench run --resume continues it")
     return said
 
 
@@ -196,7 +195,7 @@ def _thread_note(measured: Sequence[Throughput]) -> list[str]:
     on_cpu = [row for row in measured if row.device.partition(":")[0] == "cpu"]
     if not on_cpu or any(row.threads != 1 for row in on_cpu):
         return []
-    return ["every rank computes with one thread, so that layouts are comparable: `single` uses one core, and not the whole CPU"]
+    return ["every rank computes with one thread, so that layouts are comparable: single uses one core, and not the whole CPU"]
 
 
 def _differences(runs: Sequence[Run]) -> tuple[FactByRun, ...]:

@@ -34,13 +34,11 @@ def fault(record: Record) -> str:
     return ""
 
 
-def rows(
-    records: Iterable[Record], *, run: str, workloads: Mapping[str, Workload] | None = None, cores: int | None = None
-) -> tuple[Throughput, ...]:
+def rows(records: Iterable[Record], *, run: str, workloads: Mapping[str, Workload] | None = None) -> tuple[Throughput, ...]:
     """One row a case, from usable records (outcome done, no `fault`), in reading order.
 
-    `workloads` gives each workload's kind and defaults by name; one that it lacks is judged by its record. `cores` is the
-    number of CPUs the run could use, for judging its load. A repetition recorded twice counts once, the later one.
+    `workloads` gives each workload's kind and defaults by name; one that it lacks is judged by its record. A
+    repetition recorded twice counts once, the later one.
     """
     known = workloads or {}
     cases: dict[str, dict[int, Record]] = {}
@@ -48,7 +46,7 @@ def rows(
         if record.outcome == "done" and not fault(record):
             cases.setdefault(record.case.key, {})[record.case.process] = record
     grouped = [tuple(processes.values()) for processes in cases.values()]
-    made = [_row(group, run, known.get(group[0].case.workload), cores) for group in grouped]
+    made = [_row(group, run, known.get(group[0].case.workload)) for group in grouped]
     return tuple(sorted(made, key=reading_order))
 
 
@@ -70,7 +68,7 @@ def _default(field: msgspec.structs.FieldInfo) -> Any:
     return msgspec.to_builtins(field.default) if field.default is not msgspec.NODEFAULT else msgspec.NODEFAULT
 
 
-def _row(records: Sequence[Record], run: str, workload: Workload | None, cores: int | None) -> Throughput:
+def _row(records: Sequence[Record], run: str, workload: Workload | None) -> Throughput:
     case = records[0].case
     measured = [record.measurement for record in records if record.measurement is not None]
     first, samples = measured[0], [wall for m in measured for wall in m.step_wall_s]
@@ -113,7 +111,7 @@ def _row(records: Sequence[Record], run: str, workload: Workload | None, cores: 
         last_loss=first.last_loss,
         check=_checks([m.check for m in measured]),
     )
-    return msgspec.structs.replace(row, warnings=_warnings(row, records, width, cores))
+    return msgspec.structs.replace(row, warnings=_warnings(row, records, width))
 
 
 def _interval(medians: Sequence[float], samples: Sequence[float]) -> tuple[Interval | None, float | None]:
@@ -128,7 +126,7 @@ def _interval(medians: Sequence[float], samples: Sequence[float]) -> tuple[Inter
     return None, (cuts[-1] - cuts[0]) / over.median
 
 
-def _warnings(row: Throughput, records: Sequence[Record], width: float | None, cores: int | None) -> tuple[str, ...]:
+def _warnings(row: Throughput, records: Sequence[Record], width: float | None) -> tuple[str, ...]:
     """Everything that speaks against this row: its size, its checks, what the records say, what disturbed each process."""
     said: list[str] = []
     if row.noisy and width is not None:
@@ -137,12 +135,12 @@ def _warnings(row: Throughput, records: Sequence[Record], width: float | None, c
     if row.check.startswith("failed"):
         said.append(f"the correctness check {row.check}")
     said.extend(warning for record in records for warning in record.warnings)
-    said.extend(_disturbances(records, row, cores))
+    said.extend(_disturbances(records, row))
     return tuple(dict.fromkeys(said))
 
 
-def _disturbances(records: Sequence[Record], row: Throughput, cores: int | None) -> tuple[str, ...]:
-    """What others did to this case: the worst load and steal of its processes, CPU time and switches over all of them."""
+def _disturbances(records: Sequence[Record], row: Throughput) -> tuple[str, ...]:
+    """What others did to this case, as its own samples show it; the records' warnings tell of load and steal."""
     ranks = [rank for record in records if record.measurement for rank in record.measurement.ranks]
     minima = [min(record.measurement.step_wall_s) for record in records if record.measurement]
     # Ranks wait for each other, and hosts for accelerators, off the CPU: only a lone rank on a CPU shows who else was running.
@@ -153,9 +151,6 @@ def _disturbances(records: Sequence[Record], row: Throughput, cores: int | None)
         minima if len(minima) > 1 else minima * 2,  # that there is one process only is said once, for the whole report
         wall_s=sum(sum(rank.wall_s) for rank in ranks) if alone else None,
         cpu_s=sum(sum(rank.cpu_s) for rank in ranks) or None,
-        load_avg_1min=max((r.state.load_1min for r in records if r.state.load_1min is not None), default=None),
-        cores=cores,
-        steal_fraction=max((r.state.steal_fraction for r in records if r.state.steal_fraction is not None), default=None),
         involuntary_switches_per_call=sum(switches) / calls if calls else None,
     )
     throttled = dict.fromkeys(reason for record in records for reason in record.state.throttle_reasons or ())
