@@ -1,6 +1,6 @@
 """A suite: a named list of what to run, one TOML file in hwbench/run/suites/ or a path of the user's."""
 
-from typing import Any
+from typing import Any, Literal
 
 from hwbench.core.value import Value
 
@@ -13,6 +13,8 @@ class Entry(Value):
     """Configuration by key; a list sweeps over its values."""
     layouts: tuple[str, ...] | None = None
     dtypes: tuple[str, ...] | None = None
+    devices: tuple[Literal["cpu", "accelerator"], ...] = ("cpu", "accelerator")
+    """Where this entry is meant for; sizes that suit a CPU leave an accelerator idle."""
 
 
 class Suite(Value):

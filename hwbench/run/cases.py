@@ -67,7 +67,8 @@ def _typed(config: type[Value], key: str, word: str) -> Any:
 
 def expand(suite: Suite, device: str) -> tuple[Case, ...]:
     """All cases of a suite, process repetitions outermost; the same case once. UserError for what can't be measured, every number named."""
-    cases = [case for entry in suite.entries for case in _of_entry(entry, suite, device)]
+    kind = "cpu" if device == "cpu" else "accelerator"
+    cases = [case for entry in suite.entries if kind in entry.devices for case in _of_entry(entry, suite, device)]
     unique = list({case.key: case for case in cases}.values())
     return tuple(msgspec.structs.replace(case, process=process) for process in range(suite.processes) for case in unique)
 
@@ -128,3 +129,13 @@ def cost_of(case: Case) -> Cost:
     """What one step of a case costs on one undivided rank."""
     workload = registry.load("workloads", case.workload, Workload)
     return workload.cost(codec.convert(case.config, workload.config, source=f"workload {case.workload}"), case.dtype)
+
+
+def name_of(case: Case) -> str:
+    """A case for people: its name and what of its configuration differs from the workload's defaults."""
+    config = registry.load("workloads", case.workload, Workload).config
+    defaults = codec.to_builtins(config())
+    settings = ",".join(f"{key}={value}" for key, value in case.config.items() if value != defaults.get(key))
+    workload = f"{case.workload}({settings})" if settings else case.workload
+    repetition = f" #{case.process + 1}" if case.process else ""
+    return f"{workload} {case.layout} {case.dtype} {case.device}{repetition}"

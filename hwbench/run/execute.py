@@ -45,7 +45,6 @@ class _Course:
     cpus: int
     number: int = 0
     launches: int = 0
-    measuring_s: float = 0.0
 
     def now(self) -> schedule.Left:
         """What is left at this moment."""
@@ -55,7 +54,7 @@ class _Course:
         return msgspec.structs.replace(self.left, budget_s=self.options.time_budget_s - spent_s)
 
 
-def execute(cases: tuple[Case, ...], options: Options, logs: Path) -> Iterator[Event]:
+def execute(cases: tuple[Case, ...], options: Options, logs: Path) -> Generator[Event, None, None]:
     """Measure the cases in launches of ranks, and yield what happens; every case ends in exactly one Recorded.
 
     `logs` is the folder for what ranks and torch's launcher print. Raises Interrupted after Ctrl-C or SIGTERM, with nothing left running.
@@ -79,7 +78,7 @@ def execute(cases: tuple[Case, ...], options: Options, logs: Path) -> Iterator[E
 def _group(group: schedule.Group, course: _Course) -> Iterator[Event]:
     """All cases of a group, in as many launches as failures make necessary."""
     waiting = list(group.cases)
-    course.left = schedule.without(course.left, launches=1)
+    course.left = msgspec.structs.replace(course.left, launches=course.left.launches - 1)
     if refusal := casework.too_few_cpus(waiting[0], course.cpus):
         yield from (_skipped(case, refusal, course) for case in waiting)
         return
@@ -126,7 +125,7 @@ def _case(ranks: launch.Ranks, case: Case, course: _Course) -> Generator[Event, 
     duration_s = time.monotonic() - began_s
     record = _record(case, answers, started_at, duration_s)
     warnings = (*record.warnings, *state.warnings_of(around, course.cpus))
-    yield _recorded(msgspec.structs.replace(record, state=around, warnings=warnings), course)
+    yield _recorded(msgspec.structs.replace(record, state=around, warnings=warnings), course, share_s)
     return True
 
 
@@ -199,10 +198,9 @@ def _over(case: Case, outcome: Outcome, reason: str, course: _Course, started_at
     return _recorded(Record(case=case, outcome=outcome, reason=reason, started_at=started_at or _utc_now(), duration_s=duration_s), course)
 
 
-def _recorded(record: Record, course: _Course) -> Recorded:
+def _recorded(record: Record, course: _Course, share_s: float | None = None) -> Recorded:
     course.number += 1
-    course.measuring_s += record.duration_s
-    course.left = msgspec.structs.replace(schedule.without(course.left, cases=1), case_s=course.measuring_s / course.number)
+    course.left = schedule.after_case(course.left, course.number, record.duration_s, share_s)
     return Recorded(number=course.number, total=course.total, record=record, left_s=schedule.left_s(course.now()))
 
 

@@ -19,12 +19,12 @@ class Interrupt:
     """Whether a signal came. `wakes` becomes readable when one does, so that waiting for ranks ends at once."""
 
     wakes: socket.socket
-    signal: signal.Signals | None = None
+    came: signal.Signals | None = None
 
     def check(self) -> None:
         """Raise Interrupted, with the documented exit status, if a signal came."""
-        if self.signal is not None:
-            raise Interrupted(f"interrupted by {_NAME[self.signal]}", exit_code=_STATUS[self.signal])
+        if self.came is not None:
+            raise Interrupted(f"interrupted by {_NAME[self.came]}", exit_code=_STATUS[self.came])
 
 
 @contextmanager
@@ -37,7 +37,7 @@ def interruptible() -> Iterator[Interrupt]:
     before = {number: signal.getsignal(number) for number in _STATUS}
 
     def note(number: int, _frame: FrameType | None) -> None:
-        interrupt.signal = signal.Signals(number)
+        interrupt.came = signal.Signals(number)
         for each in _STATUS:
             signal.signal(each, signal.SIG_DFL)
 

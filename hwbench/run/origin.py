@@ -49,7 +49,7 @@ def versions() -> dict[str, str]:
 
 
 def commit(folder: Path) -> str | None:
-    """The commit of the git checkout that holds `folder`, with '+' where files differ from it; None outside one, or where git can't tell."""
+    """The commit of the checkout that holds `folder`, with '+' where files differ from it; None outside one, or where git can't tell."""
     head = _git(folder, "rev-parse", "--verify", "HEAD")
     changed = _git(folder, "status", "--porcelain", "--untracked-files=no") if head else None
     return f"{head}+" if head and changed else head

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any, Final, TypeAlias
 
 import torch
+import torch._dynamo  # optimizers and DDP import it on first use, for over a second: here it is part of the launch, not of a case
 import torch.distributed as dist
 
 from hwbench.core.errors import MeasurementError, UnavailableError
@@ -27,6 +28,7 @@ _NOT_IMPLEMENTED: Final = "not implemented for"
 
 torch.set_num_threads(1)
 torch.set_num_interop_threads(1)
+gc.freeze()  # what the imports made stays: collecting between cases need not look at it again
 
 
 def answer(order: protocol.Measure, rank: int, report: Report) -> protocol.Measured | protocol.Unavailable:

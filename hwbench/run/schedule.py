@@ -16,6 +16,8 @@ SMALLEST_SHARE_S: Final = 0.5
 """Below this a case is left out rather than measured badly."""
 FIRST_LAUNCH_S: Final = 6.0
 """What a launch of ranks is taken to cost before one was seen: twice `import torch`."""
+_REMEMBERED: Final = 10
+"""Cases over which the overrun is averaged, roughly."""
 
 
 class Group(Value):
@@ -35,6 +37,8 @@ class Left(Value):
     launch_s: float = FIRST_LAUNCH_S
     case_s: float | None = None
     """What a case took on average so far, None before the first."""
+    overrun_s: float = 0.0
+    """By how much cases have on average outlasted their share so far: building and checking are not sampling."""
     budget_s: float | None = None
     """Time left of the budget."""
 
@@ -69,7 +73,8 @@ def share_s(left: Left) -> float | None:
         return FREE_SHARE_S
     if left.budget_s < SMALLEST_SHARE_S:
         return None
-    return max(SMALLEST_SHARE_S, (left.budget_s - left.launches * left.launch_s) / max(left.cases, 1))
+    equal_s = (left.budget_s - left.launches * left.launch_s) / max(left.cases, 1)
+    return max(SMALLEST_SHARE_S, equal_s - left.overrun_s)
 
 
 def affords_launch(left: Left) -> bool:
@@ -79,11 +84,17 @@ def affords_launch(left: Left) -> bool:
 
 def left_s(left: Left) -> float:
     """An estimate of the seconds until the run is over: no more than the budget, less where cases end early."""
-    each_s = min(share_s(left) or 0.0, FREE_SHARE_S if left.case_s is None else left.case_s * 1.1)
+    each_s = share_s(left) or 0.0
+    if left.case_s is not None:
+        each_s = min(each_s + left.overrun_s, left.case_s)
     estimate_s = left.launches * left.launch_s + left.cases * each_s
     return estimate_s if left.budget_s is None else max(0.0, min(estimate_s, left.budget_s))
 
 
-def without(left: Left, *, cases: int = 0, launches: int = 0) -> Left:
-    """What is left when so many cases and launches are done."""
-    return msgspec.structs.replace(left, cases=left.cases - cases, launches=left.launches - launches)
+def after_case(left: Left, done: int, duration_s: float, share: float | None) -> Left:
+    """What is left after one more case, the `done`-th that was settled; it took `duration_s`, and was to take `share` if it was measured."""
+    before_s = left.case_s or 0.0
+    overrun_s = left.overrun_s
+    if share is not None:
+        overrun_s = max(0.0, overrun_s + (duration_s - share - overrun_s) / min(done, _REMEMBERED))
+    return msgspec.structs.replace(left, cases=left.cases - 1, case_s=before_s + (duration_s - before_s) / done, overrun_s=overrun_s)

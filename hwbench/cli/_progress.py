@@ -1,0 +1,76 @@
+"""What a run shows while it goes on: a progress bar with the time left on a terminal, plain lines elsewhere; a line a finished case."""
+
+import math
+import statistics
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TypeAlias
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
+
+from hwbench.core.record import Measurement, Record
+from hwbench.core.units import format_rate, format_seconds, significant
+from hwbench.run.cases import name_of
+from hwbench.run.events import Advanced, Event, Launching, Recorded, Started
+
+Show: TypeAlias = Callable[[Event], None]
+
+
+@contextmanager
+def display(total: int) -> Iterator[Show]:
+    """A function that shows events on standard error, as its kind (terminal or not) allows."""
+    console = Console(stderr=True, highlight=False)
+    if not console.is_terminal:
+        yield lambda event: _plain(console, event)
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(bar_width=30), MofNCompleteColumn(), TextColumn("{task.fields[left]}"))
+    # No thread of its own refreshes it: that would disturb what is measured.
+    with Progress(*columns, console=console, auto_refresh=False, transient=True) as progress:
+        task = progress.add_task("starting", total=total, left="")
+        yield lambda event: _live(progress, task, event)
+
+
+def _plain(console: Console, event: Event) -> None:
+    if isinstance(event, Recorded):
+        console.print(f"{line_of(event)}  ({_left(event)})", markup=False, soft_wrap=True)
+
+
+def _live(progress: Progress, task: TaskID, event: Event) -> None:
+    if isinstance(event, Recorded):
+        progress.console.print(line_of(event), markup=False, soft_wrap=True)
+        progress.update(task, completed=event.number, left=_left(event))
+    elif isinstance(event, Launching):
+        progress.update(task, description=f"starting {event.ranks} rank{'s' if event.ranks > 1 else ''}", left=_left(event))
+    elif isinstance(event, Started):
+        progress.update(task, description=name_of(event.case), left=_left(event))
+    elif isinstance(event, Advanced):
+        progress.update(task, left=f"{_left(event)}, {event.phase}{f' {event.samples}' if event.samples else ''}")
+    progress.refresh()
+
+
+def _left(event: Event) -> str:
+    return f"about {format_seconds(math.ceil(event.left_s))} left" if event.left_s >= 1 else "nearly done"
+
+
+def line_of(event: Recorded) -> str:
+    """One finished case as one line: its number, name, and median time, spread and rate, or why there is none."""
+    place = f"[{event.number:>{len(str(event.total))}}/{event.total}]"
+    return f"{place} {name_of(event.record.case)}: {_result(event.record)}"
+
+
+def _result(record: Record) -> str:
+    if record.outcome != "done" or record.measurement is None:
+        return f"{record.outcome}: {record.reason}"
+    note = f"  ! {record.warnings[0]}" if record.warnings else ""
+    return _figures(record.measurement) + note
+
+
+def _figures(measurement: Measurement) -> str:
+    """Median of the step's wall time, half the middle 90 % of its samples, how many, and items over the whole time."""
+    walls = sorted(measurement.step_wall_s)
+    median, count = statistics.median(walls), len(walls)
+    tail = math.floor(0.05 * count)
+    spread = (walls[count - 1 - tail] - walls[tail]) / 2 / median
+    rate = format_rate(measurement.items_per_step * count / sum(walls), f"{measurement.item_unit}s/s")
+    return f"{format_seconds(median)} ±{significant(100 * spread, 2)} % ({count} samples), {rate}"

@@ -1,0 +1,191 @@
+"""Measure workloads under parallel layouts, in worker processes of their own."""
+
+import sys
+import time
+from collections.abc import Sequence
+from contextlib import closing
+from pathlib import Path
+
+import click
+import msgspec
+
+from hwbench import store
+from hwbench.core.errors import Interrupted, MeasurementError, UserError
+from hwbench.core.inventory import Inventory
+from hwbench.core.record import Run
+from hwbench.core.registry import load_suite
+from hwbench.core.suite import Suite
+from hwbench.core.units import parse_duration_s
+from hwbench.run import cases, origin, schedule, state
+from hwbench.run.events import Recorded
+from hwbench.run.execute import DEFAULT_TIME_LIMIT_S, Options, execute
+
+from ._progress import display
+
+DEFAULT_SUITE = "quick"
+
+
+class _Duration(click.ParamType[float]):
+    """A time as people write it, read as seconds."""
+
+    name = "time"
+
+    def convert(self, value: str | float, param: click.Parameter | None, ctx: click.Context | None) -> float:  # noqa: ARG002
+        return value if isinstance(value, float) else parse_duration_s(value)
+
+
+@click.command()
+@click.argument("workloads", nargs=-1, metavar="[WORKLOAD]...")
+@click.option("--workload", "more", multiple=True, metavar="NAME|FILE.py", help="The same as a WORKLOAD argument.")
+@click.option("--suite", metavar="NAME|FILE.toml", help=f"Measure a suite; without any workload it is `{DEFAULT_SUITE}`.")
+@click.option(
+    "--layout", "layouts", multiple=True, metavar="LAYOUT", help="How to divide a step over ranks: single, dp=2 …; may be repeated."
+)
+@click.option(
+    "--set", "settings", multiple=True, metavar="KEY=VALUE[,VALUE]", help="A workload's setting; several values are all measured."
+)
+@click.option("--dtype", "dtypes", multiple=True, metavar="DTYPE", help="fp32, bf16, fp16, fp64 …; may be repeated.")
+@click.option(
+    "--device", default="auto", show_default=True, metavar="auto|cpu|cuda", help="Kind of device; auto takes an accelerator if any."
+)
+@click.option("--processes", type=click.IntRange(min=1), help="Repeat every case in so many processes of its own; intervals need several.")
+@click.option("--time-budget", type=_Duration(), metavar="TIME", help="For the whole run, such as 3m; every case gets its share.")
+@click.option("--time-limit", type=_Duration(), default=DEFAULT_TIME_LIMIT_S, help="A case that takes longer has failed.  [default: 10m]")
+@click.option("--scaling", type=click.Choice(["weak"]), default="weak", help="weak: the batch of a rank stays the same as ranks are added.")
+@click.option("--results", type=click.Path(path_type=Path), default=Path("hwbench-results"), show_default=True, help="The results folder.")
+@click.option("--resume", is_flag=False, flag_value="", metavar="[RUN]", help="Complete a run (the newest): measure what is not done.")
+def command(
+    workloads: tuple[str, ...],
+    more: tuple[str, ...],
+    suite: str | None,
+    layouts: tuple[str, ...],
+    settings: tuple[str, ...],
+    dtypes: tuple[str, ...],
+    device: str,
+    processes: int | None,
+    time_budget: float | None,
+    time_limit: float,
+    scaling: str,  # noqa: ARG001  # weak is the only way so far
+    results: Path,
+    resume: str | None,
+) -> None:
+    r"""Measure WORKLOADs, or a suite, and write every sample to the results folder.
+
+    A WORKLOAD is a name (`hwbench list workloads`), a model preset, or the path of a Python file of your own. Each case is warmed up to
+    steady state and sampled in worker processes that torch's launcher starts, one compute thread a rank. Exit status 4 tells
+    that a case failed; the others are kept.
+
+    \b
+    hwbench run                                    the quick suite
+    hwbench run gpt --layout single --layout dp=2
+    hwbench run matmul --set m=512,1024 --dtype fp32 --dtype bf16
+    hwbench run ./mine.py --time-budget 1m
+    hwbench run --resume
+    """
+    began_s = time.monotonic()
+    if resume is not None:
+        if workloads or more or suite or layouts or settings or dtypes or processes:
+            raise UserError("--resume completes a run as it was started", hint="leave workloads and their options away, or start a new run")
+        folder = store.find_run(results, resume or None)
+    else:
+        store.check_writable(results)
+        plan = planned((*workloads, *more), suite, layouts, settings, dtypes, processes, time_budget)
+        folder = new_run(plan, suite or ("" if workloads or more else DEFAULT_SUITE), device, time_limit, results, explicit=bool(layouts))
+    carry_out(folder, time_budget, began_s)
+
+
+def planned(
+    workloads: Sequence[str],
+    suite: str | None,
+    layouts: tuple[str, ...] = (),
+    settings: Sequence[str] = (),
+    dtypes: tuple[str, ...] = (),
+    processes: int | None = None,
+    time_budget_s: float | None = None,
+) -> Suite:
+    """The suite that the command line's words make: a named one or one of the given workloads, with what was said otherwise."""
+    if workloads and suite:
+        raise UserError("give workloads or --suite, not both")
+    if workloads:
+        base = Suite(description="", entries=tuple(cases.entry_of(name) for name in workloads))
+    else:
+        base = load_suite(suite or DEFAULT_SUITE)
+    entries = cases.with_settings(base.entries, settings)
+    return msgspec.structs.replace(
+        base,
+        entries=tuple(msgspec.structs.replace(entry, layouts=layouts or entry.layouts, dtypes=dtypes or entry.dtypes) for entry in entries),
+        layouts=layouts or base.layouts,
+        dtypes=dtypes or base.dtypes,
+        processes=processes or base.processes,
+        time_budget_s=time_budget_s or base.time_budget_s,
+    )
+
+
+def new_run(plan: Suite, suite: str, device: str, time_limit_s: float, results: Path, *, explicit: bool) -> Path:
+    """Take the inventory and write down what is to be measured; returns the run's folder.
+
+    `explicit`: the layouts were asked for by name, so that one with more ranks than CPUs is an error and not a skipped case.
+    """
+    inventory = _inventory()
+    wanted = schedule.in_order(cases.expand(plan, origin.device_of(device, inventory)))
+    if explicit:
+        cases.check_cpus(wanted, state.usable_cpus())
+    settings = {"time_budget_s": plan.time_budget_s, "time_limit_s": time_limit_s, "device": device, "scaling": "weak"}
+    header = origin.header(store.new_run_id(), wanted, inventory, ("hwbench", *sys.argv[1:]), suite or None, settings)
+    return store.create_run(results, header)
+
+
+def carry_out(folder: Path, time_budget_s: float | None = None, began_s: float | None = None) -> None:
+    """Measure what of a run is not done yet, and write each record down as it comes.
+
+    `time_budget_s` None takes that of the header; `began_s` is the time.monotonic() from which it counts. Raises MeasurementError
+    where cases failed, and Interrupted, both after everything is written down and shown.
+    """
+    began_s = time.monotonic() if began_s is None else began_s
+    try:
+        with store.writing(folder) as file:
+            run = store.read_run(folder)
+            todo = schedule.missing(run.header.cases, ((r.case.key, r.case.process) for r in run.records if r.outcome == "done"))
+            options = _options(run, time_budget_s, time.monotonic() - began_s)
+            with display(len(todo)) as show, closing(execute(todo, options, folder / "logs")) as events:
+                for event in events:
+                    if isinstance(event, Recorded):
+                        store.append(file, event.record)
+                    show(event)
+    except Interrupted as error:
+        raise Interrupted(f"{error.message}; {_kept(folder)}", hint=_again(folder), exit_code=error.exit_code) from error
+    _conclude(folder)
+
+
+def _options(run: Run, time_budget_s: float | None, spent_s: float) -> Options:
+    settings = run.header.settings
+    return Options(
+        time_budget_s=time_budget_s or settings.get("time_budget_s"),
+        time_limit_s=settings.get("time_limit_s", DEFAULT_TIME_LIMIT_S),
+        spent_s=spent_s,
+    )
+
+
+def _conclude(folder: Path) -> None:
+    """Say where the results are; MeasurementError where a case failed."""
+    run = store.read_run(folder)
+    for problem in run.problems:
+        click.echo(f"hwbench: left out {problem}", err=True)
+    failed = sum(record.outcome == "failed" for record in run.records)
+    if failed:
+        raise MeasurementError(f"{failed} of {len(run.header.cases)} cases failed; {_kept(folder)}", hint=_again(folder))
+    click.echo(_kept(folder))
+
+
+def _kept(folder: Path) -> str:
+    run = store.read_run(folder)
+    done = sum(record.outcome == "done" for record in run.records)
+    return f"{done} of {len(run.header.cases)} cases measured, in {folder}"
+
+
+def _again(folder: Path) -> str:
+    return f"`hwbench run --resume {folder}` measures what is not done"
+
+
+def _inventory() -> Inventory:
+    return Inventory()
