@@ -1,0 +1,98 @@
+"""Cores and caches of POWER machines from the open-firmware device tree, for kernels that show no topology or no caches in sysfs.
+
+Sources: IEEE 1275 PowerPC binding and the Linux on Power Architecture Reference: a `cpu` node lists its hardware threads in
+`ibm,ppc-interrupt-server#s`, its first-level caches as `d-cache-size` and `i-cache-size`, and the next level by the phandle `l2-cache`;
+a `cache` node goes on with the same properties. `cache-unified` marks one cache for both. Numbers are big-endian 32-bit cells.
+"""
+
+import struct
+from typing import NamedTuple
+
+from hwbench.core.inventory import CacheKind
+
+from ._parse import each, integer, members
+from ._sysroot import Sysroot
+
+CPUS = "/proc/device-tree/cpus"
+_SYSFS = "/sys/devices/system/cpu"
+_MAX_LEVEL = 5
+
+
+class Found(NamedTuple):
+    """One cache: level, kind, size and the online CPUs that share it."""
+
+    level: int
+    kind: CacheKind
+    size_bytes: int
+    cpus: int
+
+
+def cores(root: Sysroot, online: int) -> tuple[tuple[int, ...] | None, str, str]:
+    """Sets of online CPUs by core, the source, and why not."""
+    sets = [threads & online for _, threads in _cpu_nodes(root, online)]
+    return _checked(tuple(mask for mask in sets if mask), online)
+
+
+def _checked(masks: tuple[int, ...], online: int) -> tuple[tuple[int, ...] | None, str, str]:
+    if members(cpu for mask in masks for cpu in each(mask)) != online or sum(mask.bit_count() for mask in masks) != online.bit_count():
+        return None, "", f"{CPUS}: lists no hardware threads for every CPU"
+    return masks, f"{CPUS}/*/ibm,ppc-interrupt-server#s", ""
+
+
+def caches(root: Sysroot, online: int) -> tuple[Found, ...]:
+    """Every cache that an online CPU has; empty where the tree tells none."""
+    by_handle = {handle: name for name in root.entries(CPUS) or () for handle in _handles(root, name)}
+    found: dict[tuple[int, str, CacheKind], Found] = {}
+    for node, threads in _cpu_nodes(root, online):
+        level, name = 1, node
+        while name and level <= _MAX_LEVEL:
+            for kind, size in _sizes(root, name):
+                before = found.get((level, name, kind))
+                found[level, name, kind] = Found(level, kind, size, (before.cpus if before else 0) | threads & online)
+            after = _cells(root, name, "l2-cache") or _cells(root, name, "next-level-cache")
+            level, name = level + 1, by_handle.get(after[0], "") if after else ""
+    return tuple(cache for cache in found.values() if cache.cpus)
+
+
+def _cpu_nodes(root: Sysroot, online: int) -> list[tuple[str, int]]:
+    """Each core's node and the logical CPUs that its hardware threads are."""
+    logical = _logical(root, online)
+    nodes = []
+    for name in root.entries(CPUS) or ():
+        if root.text(f"{CPUS}/{name}/device_type") != "cpu":
+            continue
+        hardware = _cells(root, name, "ibm,ppc-interrupt-server#s") or _cells(root, name, "reg")
+        nodes.append((name, members(logical[thread] for thread in hardware if thread in logical)))
+    return nodes
+
+
+def _logical(root: Sysroot, online: int) -> dict[int, int]:
+    """Hardware thread to logical CPU: `physical_id` where sysfs tells, else the same number, as partitions start out."""
+    told = {cpu: _hexadecimal(root.text(f"{_SYSFS}/cpu{cpu}/physical_id")) for cpu in each(online)}
+    return {hardware if hardware is not None else cpu: cpu for cpu, hardware in told.items()}
+
+
+def _hexadecimal(text: str | None) -> int | None:
+    if text and text.startswith("0x"):
+        try:
+            return int(text, 16)
+        except ValueError:
+            return None
+    return integer(text)
+
+
+def _sizes(root: Sysroot, name: str) -> list[tuple[CacheKind, int]]:
+    data, instruction = _cells(root, name, "d-cache-size"), _cells(root, name, "i-cache-size")
+    if root.exists(f"{CPUS}/{name}/cache-unified"):
+        return [("unified", data[0])] if data and data[0] else []
+    pairs: list[tuple[CacheKind, tuple[int, ...]]] = [("data", data), ("instruction", instruction)]
+    return [(kind, cells[0]) for kind, cells in pairs if cells and cells[0]]
+
+
+def _handles(root: Sysroot, name: str) -> tuple[int, ...]:
+    return tuple(cell for key in ("ibm,phandle", "phandle", "linux,phandle") for cell in _cells(root, name, key)[:1])
+
+
+def _cells(root: Sysroot, name: str, key: str) -> tuple[int, ...]:
+    data = root.raw(f"{CPUS}/{name}/{key}", 4096)
+    return struct.unpack(f">{len(data) // 4}I", data) if data and len(data) % 4 == 0 else ()

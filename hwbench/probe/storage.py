@@ -1,0 +1,106 @@
+"""Disks: NVMe controllers, and every block device that is one (no partition, loop, RAM disk or device-mapper volume)."""
+
+import re
+
+from hwbench.core.inventory import BlockDevice, NvmeDevice, Storage
+
+from ._notes import Notes
+from ._parse import integer
+from ._sysroot import Sysroot
+from .pci import numa_node, pci_address
+
+NVME = "/sys/class/nvme"
+BLOCK = "/sys/block"
+_SECTOR_BYTES = 512  # of `size`, whatever the disk's own sector is (Documentation/ABI/stable/sysfs-block)
+_MAX_SECTORS = 1 << 50
+_VIRTUAL = re.compile(r"(loop|ram|zram|dm-|md|sr|fd|nbd|nvme\d+c\d+n)\d*")
+_CONTROLLER = re.compile(r"nvme\d+")
+_NAMESPACE = re.compile(r"(nvme\d+)(?:c\d+)?n\d+")
+# A part of the device's path in sysfs that tells how the disk is attached.
+_TRANSPORTS = {
+    "/usb": "usb", "/ata": "sata", "/end_device-": "sas", "/virtio": "virtio", "/nvme": "nvme", "/mmc": "mmc",
+    "/rport-": "fc", "/vbd-": "xen",
+}  # fmt: skip
+
+
+def probe_storage(root: Sysroot, notes: Notes) -> Storage:
+    """NVMe controllers and disks; a missing class folder is a gap, unless other classes show that there is no such driver."""
+    return Storage(nvme=_nvme(root, notes), block=_block(root, notes))
+
+
+def _nvme(root: Sysroot, notes: Notes) -> tuple[NvmeDevice, ...] | None:
+    names = root.entries(NVME)
+    if names is not None:
+        notes.source("storage.nvme", f"{NVME}/*")
+        return tuple(_controller(root, f"{NVME}/{name}", name, notes) for name in names if _CONTROLLER.fullmatch(name))
+    blocks = root.entries(BLOCK)
+    if blocks is None:
+        notes.gap("storage.nvme", root.why(NVME))
+        return None
+    notes.source("storage.nvme", f"{BLOCK}/nvme*/device (no {NVME})")
+    found = {match[1]: f"{BLOCK}/{name}/device" for name in blocks if (match := _NAMESPACE.fullmatch(name))}
+    return tuple(_controller(root, folder, name, notes) for name, folder in found.items())
+
+
+def _controller(root: Sysroot, folder: str, name: str, notes: Notes) -> NvmeDevice:
+    model = root.text(f"{folder}/model")
+    if not model:
+        notes.gap(f"storage.nvme.{name}.model", root.why(f"{folder}/model"))
+    node = numa_node(root, folder)
+    if node is None:
+        node = numa_node(root, f"{folder}/device")
+    transport = root.text(f"{folder}/transport")
+    return NvmeDevice(
+        name=name,
+        model=" ".join(model.split()) if model else None,
+        numa_node=node,
+        transport=transport,
+        firmware=root.text(f"{folder}/firmware_rev"),
+        serial=root.text(f"{folder}/serial"),
+        state=root.text(f"{folder}/state"),
+        pci_address=pci_address(root.real(f"{folder}/device") or root.real(folder)),
+        size_bytes=_namespaces(root, folder, name),
+    )
+
+
+def _namespaces(root: Sysroot, folder: str, name: str) -> int | None:
+    """All namespaces together; with multipath they hang below the subsystem and the controller has only hidden paths (nvme0c0n1)."""
+    spaces = [entry for entry in root.entries(folder) or () if (match := _NAMESPACE.fullmatch(entry)) and match[1] == name]
+    sizes = [_size(root, f"{folder}/{space}") for space in spaces]
+    return None if not sizes or None in sizes else sum(size for size in sizes if size is not None)
+
+
+def _size(root: Sysroot, folder: str) -> int | None:
+    sectors = integer(root.text(f"{folder}/size"), 0, _MAX_SECTORS)
+    return None if sectors is None else sectors * _SECTOR_BYTES
+
+
+def _block(root: Sysroot, notes: Notes) -> tuple[BlockDevice, ...] | None:
+    names = root.entries(BLOCK)
+    if names is None:
+        notes.gap("storage.block", root.why(BLOCK))
+        return None
+    notes.source("storage.block", f"{BLOCK}/*/{{size,queue,device}}")
+    return tuple(_disk(root, name, notes) for name in names if not _VIRTUAL.fullmatch(name))
+
+
+def _disk(root: Sysroot, name: str, notes: Notes) -> BlockDevice:
+    folder = f"{BLOCK}/{name}"
+    size = _size(root, folder)
+    if size is None:
+        notes.gap(f"storage.block.{name}.size_bytes", root.why(f"{folder}/size"))
+    rotational = root.text(f"{folder}/queue/rotational")
+    if rotational not in ("0", "1"):
+        notes.gap(f"storage.block.{name}.rotational", root.why(f"{folder}/queue/rotational"))
+    scheduler = re.search(r"\[([\w-]+)\]", root.text(f"{folder}/queue/scheduler") or "")
+    where = root.real(folder) or folder
+    node = numa_node(root, f"{folder}/device")
+    return BlockDevice(
+        name=name,
+        model=" ".join((root.text(f"{folder}/device/model") or "").split()) or None,
+        size_bytes=size,
+        rotational=rotational == "1" if rotational in ("0", "1") else None,
+        scheduler=scheduler[1] if scheduler else None,
+        transport=next((kind for part, kind in _TRANSPORTS.items() if part in where), None),
+        numa_node=node if node is not None else numa_node(root, f"{folder}/device/device"),
+    )
