@@ -9,6 +9,8 @@ import msgspec
 
 from hwbench.core.accelerators import Accelerator, Accelerators, AcceleratorSoftware, GapPairs, Reading
 from hwbench.core.errors import UserError
+from hwbench.core.inventory import Gap, Inventory
+from hwbench.core.value import Value
 
 from ._markup import Node, from_xml
 from .nccl_xml import read_nccl
@@ -34,6 +36,15 @@ def read_description(path: Path) -> Reading:
     if len(data) > MAX_BYTES:
         raise UserError(f"{path}: larger than {MAX_BYTES >> 20} MiB", hint=f"expected {EXPECTED}")
     return parse_description(data, path.name)
+
+
+def inventory_from(path: Path) -> Inventory:
+    """An inventory that holds what a file tells of accelerators, and a gap for everything else; UserError as read_description."""
+    value, told = read_description(path)
+    gaps = [Gap(path=f"accelerators.{fact}", reason=reason) for fact, reason in told]
+    rest = (field for field in Inventory.__struct_fields__ if isinstance(getattr(Inventory(), field), Value))
+    gaps += [Gap(path=field, reason=f"{path.name}: describes accelerators only") for field in rest]
+    return Inventory(accelerators=value, gaps=tuple(gaps), sources={"accelerators": str(path)})
 
 
 def parse_description(data: bytes, source: str) -> Reading:

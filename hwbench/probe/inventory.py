@@ -9,6 +9,7 @@ from ._cpuinfo import read_cpuinfo
 from ._notes import Notes
 from ._parse import cpu_list
 from ._sysroot import Sysroot
+from .accelerators import probe_accelerators
 from .cpu import probe_cpu
 from .limits import probe_limits
 from .machine import probe_machine
@@ -32,16 +33,18 @@ def take_inventory(sysroot: Path = Path("/")) -> Inventory:
     online = cpu_list(cpu.online_list)
     memory = probe_memory(root, online, notes)
     limits = probe_limits(root, online, memory.total_bytes, notes)
+    pci, network = probe_pci(root, notes), probe_network(root, notes)
     return Inventory(
         cpu=cpu,
         limits=limits,
         memory=memory,
-        pci=probe_pci(root, notes),
-        network=probe_network(root, notes),
+        pci=pci,
+        network=network,
         storage=probe_storage(root, notes),
         machine=probe_machine(root, read_cpuinfo(root), notes),
         software=probe_software(root, notes),
         tuning=probe_tuning(root, cpu.frequency, limits.effective_cpus, notes),
+        accelerators=probe_accelerators(root, notes, pci, network, memory),
         gaps=notes.gaps,
         sources=notes.sources,
     )
