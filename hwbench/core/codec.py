@@ -76,6 +76,21 @@ def to_json(value: Any, *, pretty: bool = False) -> bytes:
     return msgspec.json.format(raw, indent=2) + b"\n" if pretty else raw
 
 
+def to_toml(value: Any) -> str:
+    """TOML text of a value; what is None is absent, as TOML has no null."""
+    import tomli_w
+
+    return tomli_w.dumps(_without_none(to_builtins(value)))
+
+
+def _without_none(node: Any) -> Any:
+    if isinstance(node, dict):
+        return {key: _without_none(child) for key, child in node.items() if child is not None}
+    if isinstance(node, list | tuple):
+        return [_without_none(child) for child in node]
+    return node
+
+
 def to_builtins(value: Any) -> Any:
     """Plain dicts, lists, strings and numbers, as a file would hold them."""
     return msgspec.to_builtins(value)

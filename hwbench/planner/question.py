@@ -24,6 +24,10 @@ BATCH_TOKENS: tuple[tuple[float, int], ...] = ((1e9, 2**19), (4e9, 2**20), (20e9
 arXiv:2005.14165, table 2.1, to the nearest power of two)."""
 
 
+MOST_ACCELERATORS = 131_072
+"""Largest cluster that is looked at unless the user says otherwise: what the largest single installations of 2025 have, rounded up."""
+
+
 class Model(NamedTuple):
     """A model as the planner needs it: its name and the cost of one micro-batch of so many samples in a dtype."""
 
@@ -117,11 +121,12 @@ def default_global_batch(sample: Cost) -> int:
 
 
 def most_nodes(sample: Cost, profile: ClusterProfile, *, global_batch: int, limit: int | None) -> int:
-    """The most nodes that can be used: the user's limit, the profile's, its outermost tier, or what batch, tp and pp can share out."""
+    """The most nodes that can be used: the user's limit (or the documented one), the profile's, its outermost tier's, the batch's."""
     per_node = profile.node.accelerators
     widest = max(tensor_degrees(sample, profile)) * max(pipeline_degrees(sample)) * global_batch
     joined = profile.tiers[-1].accelerators if profile.tiers else None
-    limits = [limit, profile.nodes, None if joined is None else joined // per_node, widest // per_node]
+    largest = MOST_ACCELERATORS // per_node if limit is None else limit
+    limits = [largest, profile.nodes, None if joined is None else joined // per_node, widest // per_node]
     return max(1, min(one for one in limits if one is not None))
 
 

@@ -6,37 +6,51 @@ import math
 
 from hwbench.core.prediction import Prediction
 from hwbench.core.profile import ClusterProfile
-from hwbench.core.units import format_bytes, format_seconds
+from hwbench.core.units import format_bytes, format_count, format_fraction, format_seconds
 
 from .cost import gaps
 from .overrides import SOURCE
 from .question import Question, train_time_s
 from .search import Found, scale_up_domain, tensor_degrees
 
+LOW_MFU_FRACTION = 0.25
+"""Below this share of the peak an answer says that it is wasteful: published training runs reach 0.3 to 0.6."""
 MEASURED = "measured here"
 """How the sources of a calibrated profile begin."""
+
+
+def plural(nodes: int) -> str:
+    """So many nodes, in words."""
+    return f"{nodes} node" if nodes == 1 else f"{nodes} nodes"
 
 
 def why_nodes(question: Question, nodes: int) -> str:
     """Why not fewer nodes."""
     if question.ask.nodes is not None:
-        return f"{nodes} nodes: as asked"
+        return f"{plural(nodes)}: as asked"
     smaller = [count for count in question.counts if count < nodes]
     if not smaller:
-        return f"{nodes} nodes: the smallest number at which a layout exists"
+        return f"{plural(nodes)}: the smallest number at which a layout exists"
     time = train_time_s(question, smaller[-1])
     if time == math.inf:
-        return f"{nodes} nodes: the model does not fit on {smaller[-1]}"
-    return f"{nodes} nodes: {smaller[-1]} would take {format_seconds(time)}"
+        return f"{plural(nodes)}: the model does not fit on {smaller[-1]}"
+    return f"{plural(nodes)}: {smaller[-1]} would take {format_seconds(time)}"
 
 
 def why_layout(question: Question, found: Found) -> tuple[str, ...]:
-    """How the layout was chosen, and what bounds tensor parallelism."""
+    """How the layout was chosen, what bounds tensor parallelism, and where the batch comes from."""
     widest, domain = max(tensor_degrees(question.sample, question.profile)), scale_up_domain(question.profile)
-    return (
+    said = [
         f"layout: the quickest of {found.fitted} that fit, of {found.tried} tried",
         f"tp up to {widest} was tried: its all-reduces stay within the {domain} accelerators of the scale-up domain",
-    )
+    ]
+    if question.ask.global_batch is None:
+        tokens = question.global_batch * question.sample.items
+        said.append(f"global batch: {format_count(tokens)} tokens, the default for a model of this size; change it with --global-batch")
+    mfu = found.best.prediction.mfu_fraction if found.best else None
+    if mfu is not None and mfu < LOW_MFU_FRACTION:
+        said.append(f"only {format_fraction(mfu)} of the peak is used: a longer deadline, a larger batch or a better network wastes less")
+    return tuple(said)
 
 
 def too_slow(question: Question, tried: list[int]) -> str:
@@ -44,8 +58,8 @@ def too_slow(question: Question, tried: list[int]) -> str:
     best = min(tried, key=lambda nodes: train_time_s(question, nodes))
     time, deadline = train_time_s(question, best), question.ask.deadline_s or math.inf
     return (
-        f"too slow: {format_seconds(time)} on {best} nodes, {format_seconds(time - deadline)} more than the {format_seconds(deadline)} "
-        f"asked for; at most {question.most_nodes} nodes can be had and share a global batch of {question.global_batch} samples"
+        f"too slow: {format_seconds(time)} on {plural(best)}, {format_seconds(time - deadline)} more than the {format_seconds(deadline)} "
+        f"asked for; at most {plural(question.most_nodes)} can be had and share a global batch of {question.global_batch} samples"
     )
 
 
@@ -60,7 +74,7 @@ def too_large(question: Question, nodes: int) -> str:
         for name in ("weights", "gradients", "optimizer", "activations", "buffers")
     )
     return (
-        f"does not fit on {nodes} nodes: the least memory is {format_bytes(need)} an accelerator ({closest.layout.text}, micro-batch "
+        f"does not fit on {plural(nodes)}: the least memory is {format_bytes(need)} an accelerator ({closest.layout.text}, micro-batch "
         f"{closest.micro_batch}, full recomputation: {parts}), it has {format_bytes(question.capacity_bytes)}: "
         f"{format_bytes(need - question.capacity_bytes)} short"
     )
@@ -69,10 +83,10 @@ def too_large(question: Question, nodes: int) -> str:
 def no_such_count(question: Question, nodes: int) -> str:
     """Why a fixed node count has no layout, and the nearest that have."""
     if nodes > question.most_nodes:
-        return f"{nodes} nodes asked for, at most {question.most_nodes} can be had and used"
+        return f"{plural(nodes)} asked for, at most {question.most_nodes} can be had and used"
     near = ", ".join(str(n) for n in sorted(sorted(question.counts, key=lambda n: abs(n - nodes))[:4]))
     return (
-        f"{nodes} nodes are {nodes * question.profile.node.accelerators} accelerators, and no tp·pp·data of them divides the model and "
+        f"{plural(nodes)} are {nodes * question.profile.node.accelerators} accelerators, and no tp·pp·data of them divides the model and "
         f"the global batch of {question.global_batch} samples; node counts that do: {near or 'none'}"
     )
 

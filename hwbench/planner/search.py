@@ -1,6 +1,6 @@
 """Every legal layout of a training step at a world size, and the quickest that fits in memory.
 
-What is tried: tp over the divisors of the world up to the scale-up domain (its all-reduces stand in the way of compute, so they stay on the
+What is tried: tp over the divisors of the scale-up domain (its all-reduces stand in the way of compute, so they stay on the
 fastest tier), pp over the depths that share the layers out evenly, every data-parallel rest by dp, dp with ZeRO 1 or 2, fsdp or both
 (hybrid sharding), interleaving, micro-batches of powers of two. Recomputation is the least that makes a layout fit: more only costs time.
 """
@@ -140,8 +140,9 @@ def layouts(
 
 
 def tensor_degrees(cost: Cost, profile: ClusterProfile) -> list[int]:
-    """Degrees of tensor parallelism within the scale-up domain that divide every matrix and all heads."""
-    return [tp for tp in range(1, min(scale_up_domain(profile), MAX_TP) + 1) if tensor_divides(cost, tp)]
+    """Degrees of tensor parallelism that divide the scale-up domain (so that no group straddles two), every matrix and all heads."""
+    domain = scale_up_domain(profile)
+    return [tp for tp in range(1, min(domain, MAX_TP) + 1) if domain % tp == 0 and tensor_divides(cost, tp)]
 
 
 def tensor_divides(cost: Cost, tp: int) -> bool:
@@ -151,7 +152,8 @@ def tensor_divides(cost: Cost, tp: int) -> bool:
     dimensions: list[int | None] = []
     for block in cost.blocks:
         for op in block.operators:
-            divided = {"column": op.n, "row": op.k, "heads": op.batch // cost.micro_batch}
+            heads = op.batch // cost.micro_batch if op.kind == "attention" else None
+            divided = {"column": op.n, "row": op.k, "heads": heads}
             dimensions.append(divided.get(op.division))
     known = [dimension for dimension in dimensions if dimension is not None]
     return bool(known) and all(dimension % tp == 0 for dimension in known)

@@ -141,5 +141,5 @@ def _ranking(ask: Ask, sizings: Sequence[Sizing]) -> tuple[str, Callable[[Sizing
     if sizings and all(one.cost_usd is not None for one in sizings):
         return "cost", lambda one: (not one.meets_deadline, one.cost_usd or 0.0)
     if ask.nodes is not None:
-        return "time to train, since not every cluster has a price", lambda one: (not one.meets_deadline, one.train_time_s)
-    return "number of accelerators, since not every cluster has a price", lambda one: (not one.meets_deadline, float(one.accelerators))
+        return "time to train (prices are missing)", lambda one: (not one.meets_deadline, one.train_time_s)
+    return "number of accelerators (prices are missing)", lambda one: (not one.meets_deadline, float(one.accelerators))

@@ -1,0 +1,113 @@
+"""What the planning commands share: models, clusters and layouts by name, and settings by dotted key."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+import msgspec
+
+from hwbench.core import codec, registry
+from hwbench.core.errors import UserError
+from hwbench.core.layout import Layout
+from hwbench.core.parallel import Split, Transfer
+from hwbench.core.profile import ClusterProfile
+from hwbench.core.units import parse_count, parse_duration_s
+from hwbench.core.workload import Cost, Workload
+
+if TYPE_CHECKING:
+    from hwbench.planner.question import Model
+
+HERE = "here"
+BATCH_FIELD = "micro_batch"
+
+
+class Duration(click.ParamType[float]):
+    """A time as people write it, read as seconds."""
+
+    name = "time"
+
+    def convert(self, value: str | float, param: click.Parameter | None, ctx: click.Context | None) -> float:  # noqa: ARG002
+        return value if isinstance(value, float) else parse_duration_s(value)
+
+
+class Count(click.ParamType[float]):
+    """A large number as people write it: 300e9, 300B, 2T."""
+
+    name = "count"
+
+    def convert(self, value: str | float, param: click.Parameter | None, ctx: click.Context | None) -> float:  # noqa: ARG002
+        return value if isinstance(value, float) else parse_count(value)
+
+
+def parse_settings(texts: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """`--set` texts by what they change: 'model' (keys without the prefix) and 'cluster' (dotted keys). UserError for anything else."""
+    from hwbench.planner.overrides import SECTIONS
+
+    settings: dict[str, dict[str, Any]] = {"model": {}, "cluster": {}}
+    for text in texts:
+        key, equals, word = text.partition("=")
+        section, dot, rest = key.strip().partition(".")
+        if not equals or not word:
+            raise UserError(f"--set {text}: expected key=value", hint="for example --set accelerator.power_w=650")
+        value = codec.json_default(word.strip())
+        if section == "model" and rest:
+            settings["model"][rest] = value
+        elif section in SECTIONS and (dot or section == "nodes"):
+            settings["cluster"][key.strip()] = value
+        else:
+            raise UserError(f"--set {text}: expected a key that begins with model., {'., '.join(SECTIONS[:-1])}. or is nodes")
+    return settings
+
+
+def load_model(name: str, settings: dict[str, Any]) -> "Model":
+    """A preset, or the path of one, with single settings changed; its cost comes from the workload that the preset names."""
+    from hwbench.planner.question import Model
+
+    preset = registry.load_model(name)
+    workload = registry.load("workloads", preset.workload, Workload)
+    config = codec.convert(preset.config | settings, workload.config, source=f"model {name}")
+    if BATCH_FIELD not in workload.config.__struct_fields__ or workload.kind != "training":
+        raise UserError(f"model {name}: workload {preset.workload} is not a training step with a {BATCH_FIELD}, so it can't be sized")
+
+    def cost_of(micro_batch: int, dtype: str) -> Cost:
+        return workload.cost(msgspec.structs.replace(config, **{BATCH_FIELD: micro_batch}), dtype)
+
+    return Model(name=Path(name).stem if name.endswith(".toml") else name, cost_of=cost_of)
+
+
+def sends(cost: Cost, layout: Layout) -> tuple[Transfer, ...]:
+    """What one rank sends in a step under a layout: the sum over the files of its axes in the layouts room."""
+    return tuple(transfer for axis in layout.axes() for transfer in _split(axis).communication(cost, layout))
+
+
+def _split(axis: str) -> Split:
+    if axis not in _SPLITS:
+        _SPLITS[axis] = registry.load("layouts", axis, Split)
+    return _SPLITS[axis]
+
+
+_SPLITS: dict[str, Split] = {}
+"""Layouts already loaded: a search asks for them thousands of times."""
+
+
+def load_clusters(texts: Sequence[str], *, settings: dict[str, Any], here: ClusterProfile | None) -> list[ClusterProfile]:
+    """Profiles by name or path, each once, in the order asked for; `here` is this machine as a run calibrated it."""
+    from hwbench.planner.overrides import with_settings
+
+    names = dict.fromkeys(name.strip() for text in texts for name in text.split(",") if name.strip())
+    if here is not None:
+        names.setdefault(HERE)
+    if not names:
+        raise UserError("no cluster was named", hint="give --cluster NAME[,NAME…]; `hwbench list clusters` shows them")
+    found = [here if name == HERE and here is not None else registry.load_cluster(name) for name in names]
+    return [with_settings(profile, settings) for profile in found]
+
+
+def calibrated(results: Path, run: str | None) -> ClusterProfile:
+    """The machine of a stored run, as that run calibrates it; the newest run where none is named."""
+    from hwbench.analyse.calibrate import calibrate
+    from hwbench.store.find import find_run
+    from hwbench.store.read import read_run
+
+    return calibrate(read_run(find_run(results, run)))
