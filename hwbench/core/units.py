@@ -89,6 +89,8 @@ def format_rate(value: float | None, unit: str, digits: int = 3) -> str:
 
 def format_count(value: float | None, digits: int = 3) -> str:
     """A plain count with a short suffix: 175 B for 175e9, 2.00 T for 2e12."""
+    if value is not None and abs(value) < 1000 and value == int(value):
+        return str(int(value))
     return UNKNOWN if value is None else _scaled(value, 1000, ["", "k", "M", "B", "T", "Q"], digits).rstrip()
 
 

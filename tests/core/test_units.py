@@ -38,7 +38,7 @@ def test_text() -> None:
     assert units.format_rate(312e12, "FLOP/s") == "312 TFLOP/s"
     assert units.format_rate(999_999, "B/s") == "1.00 MB/s"
     assert units.format_count(175e9) == "175 B"
-    assert units.format_count(12) == "12.0"
+    assert units.format_count(12) == "12"
     assert units.format_seconds(0.0123) == "12.3 ms"
     assert units.format_seconds(200) == "3 min 20 s"
     assert units.format_seconds(30 * 86400) == "30.0 days"
