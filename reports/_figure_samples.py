@@ -26,10 +26,7 @@ def plot(summary: Summary) -> Plot | None:
     shown = rows if len(rows) <= MOST_ROWS else sorted(rows, key=lambda row: -(row.spread_fraction or 0.0))[:MOST_ROWS]
     if not shown:
         return None
-    labels = [
-        Row(f"{row.workload} · {_text.short_variant(row, shown)}", f"{format_seconds(row.step_time_s)}, {_text.spread(row)}")
-        for row in shown
-    ]
+    labels = [Row(f"{row.workload} · {row.label}", f"{format_seconds(row.step_time_s)}, {_text.spread(row)}") for row in shown]
     left_out = f" Of {len(rows)} cases the {MOST_ROWS} with the widest spread are shown." if len(shown) < len(rows) else ""
     return Plot(
         id="samples",
@@ -50,7 +47,7 @@ def _strips(summary: Summary, rows: Sequence[Throughput]) -> list[Any]:
             x=[sample / row.step_time_s for sample in row.samples_s],
             y=[index + BAR_OFFSET + 0.3 * ((n * GOLDEN) % 1 - 0.5) for n in range(len(row.samples_s))],
             mode="markers",
-            marker={"color": colours[row.workload], "size": 5, "opacity": 0.45, "line": {"width": 0}},
+            marker={"color": colours[row.workload], "size": 5, "opacity": 0.6, "line": {"width": 0}},
             hovertext=[hover(f"{row.workload} · {_text.variant(row)}", format_seconds(sample)) for sample in row.samples_s],
             hoverinfo="text",
         )

@@ -17,19 +17,20 @@ def plot(summary: Summary) -> Plot | None:
     values = summary.scaling
     rows = [
         Row(
-            f"{value.workload} · {_text.short_variant(value, values)}",
+            f"{value.workload} · {value.label}",
             f"{significant(value.speedup)} ×, {format_fraction(value.efficiency_fraction)}",
         )
         for value in values
     ]
-    highest = max(100.0, *(100 * (value.interval.high if value.interval else value.efficiency_fraction) for value in values))
+    highest = max(105.0, *(115 * value.efficiency_fraction for value in values))
     ideal = [stroke(100, index, width_px=2, dash="dot") for index in range(len(values))]
-    axis = {"range": [0, 1.04 * highest], "ticksuffix": " %", "title": titled("share of the ideal speed-up")}
+    axis = {"range": [0, highest], "ticksuffix": " %", "title": titled("share of the ideal speed-up")}
     return Plot(
         id="scaling",
         title="Scaling efficiency",
         caption="How much of the ideal speed-up each layout reaches, the batch of a rank fixed. The dotted stroke is the ideal: as many "
-        "times the work as there are ranks. Ceilings show what the machine's own memory and cores allow.",
+        "times the work as there are ranks. Ceilings show what the machine's own memory and cores allow. Thin lines are "
+        "intervals, cut where they leave the plot.",
         alt="Scaling efficiency. " + "; ".join(f"{v.workload} {v.layout}: {_text.efficiency(v)}" for v in values) + ". The ideal is 100 %.",
         figure=rows_figure([_bars(summary, values)], rows, axis, shapes=ideal),
     )

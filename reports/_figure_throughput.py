@@ -16,24 +16,25 @@ def plots(summary: Summary) -> tuple[Plot, ...]:
     colours = workload_colours(summary)
     groups: dict[tuple[str, str], list[Throughput]] = {}
     for row in summary.throughput:
-        groups.setdefault((row.workload, _text.rate(row).unit), []).append(row)
+        groups.setdefault((row.workload, row.rate_unit), []).append(row)
     return tuple(_plot(f"rate-{index}", name, rows, colours[name]) for index, ((name, _), rows) in enumerate(groups.items(), start=1))
 
 
 def _plot(id_: str, workload: str, rows: Sequence[Throughput], colour: str) -> Plot:
-    labels = [Row(_text.short_variant(row, rows), f"{_text.rate(row).text}{' ⚠' if row.noisy else ''}") for row in rows]
-    said = "; ".join(f"{_text.variant(row)} {_text.rate(row).text}, spread {_text.spread(row)}" for row in rows)
+    labels = [Row(row.label, f"{_text.rate(row)}{' ⚠' if row.noisy else ''}") for row in rows]
+    most = max(row.rate_per_s for row in rows) or 1.0
+    said = "; ".join(f"{_text.variant(row)} {_text.rate(row)}, spread {_text.spread(row)}" for row in rows)
     return Plot(
         id=id_,
         title=workload,
         caption=f"{_unit(rows[0])} a second, more is better",
         alt=f"Bars of {workload}: {said}.",
-        figure=rows_figure([_bars(rows, colour)], labels, {"rangemode": "tozero", "tickformat": "~s"}),
+        figure=rows_figure([_bars(rows, colour)], labels, {"range": [0, 1.2 * most], "tickformat": "~s"}),
     )
 
 
 def _unit(row: Throughput) -> str:
-    return {"B/s": "bytes", "FLOP/s": "FLOPs"}.get(_text.rate(row).unit) or _text.many(row.item_unit)
+    return {"B/s": "bytes", "FLOP/s": "FLOPs"}.get(row.rate_unit) or _text.many(row.item_unit)
 
 
 def _bars(rows: Sequence[Throughput], colour: str) -> Any:
@@ -42,7 +43,7 @@ def _bars(rows: Sequence[Throughput], colour: str) -> Any:
     reach = [_reach(row) for row in rows]
     return go.Bar(
         orientation="h",
-        x=[_text.rate(row).per_s for row in rows],
+        x=[row.rate_per_s for row in rows],
         y=[index + BAR_OFFSET for index in range(len(rows))],
         width=BAR_WIDTH,
         marker={"color": colour, "line": {"width": 0}},
@@ -64,14 +65,14 @@ def _reach(row: Throughput) -> tuple[float, float]:
     if row.step_interval_s is None:
         return 0.0, 0.0
     low, high = row.step_time_s / row.step_interval_s.high, row.step_time_s / row.step_interval_s.low
-    rate = _text.rate(row).per_s
+    rate = row.rate_per_s
     return rate * max(0.0, 1 - low), rate * max(0.0, high - 1)
 
 
 def _hover(row: Throughput) -> str:
     return hover(
         f"{row.workload} · {_text.variant(row)}",
-        f"{_text.rate(row).text}, spread {_text.spread(row)}",
+        f"{_text.rate(row)}, spread {_text.spread(row)}",
         f"step {_text.step_time(row)}",
         f"{_text.flops(row)}, {_text.traffic(row)}" if row.flops_per_step else _text.traffic(row),
         f"of roof {format_fraction(row.roof_fraction)}, MFU {format_fraction(row.mfu_fraction)}" if row.kind != "ceiling" else "",

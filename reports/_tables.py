@@ -45,20 +45,21 @@ def folded(table: Table, *names: str) -> Table:
 def throughput(summary: Summary) -> Table:
     """One row a case: rate, time with interval, share of the roof, noise."""
     columns = (
-        "Workload", "Layout", "Settings", "Type, device", "Rate", "Step time (interval)", "Spread", "Compute", "Memory traffic", "Of roof",
-        "MFU", "Peak memory", "Samples", "Loss", "Check", "Run",
+        "Workload", "Layout", "Settings", "Type, device", "Rate", "Step time (interval)", "Spread", "Compute", "Traffic", "Of roof",
+        "MFU", "Peak mem.", "Samples", "Loss", "Check", "Run",
     )  # fmt: skip
     rows = tuple(
         (
-            row.workload, row.layout, row.settings or "defaults", f"{row.dtype}, {row.device}", _text.rate(row).text, _text.step_time(row),
+            row.workload, row.layout, row.settings or "defaults", f"{row.dtype}, {row.device}", _text.rate(row), _text.step_time(row),
             _text.spread(row), _text.flops(row), _text.traffic(row), format_fraction(row.roof_fraction), format_fraction(row.mfu_fraction),
-            _text.peak_memory(row), f"{row.samples:,} in {row.processes}", _text.loss(row), row.check, row.run,
+            _text.peak_memory(row), f"{row.samples:,} in {row.processes}", _text.loss(row), row.check,
+            row.run if len(summary.runs) > 1 else "",
         )
         for row in summary.throughput
     )  # fmt: skip
     marked = frozenset(index for index, row in enumerate(summary.throughput) if row.noisy or row.warnings)
     made = Table("Throughput of every case", columns, rows, frozenset(range(4, 14)), marked)
-    return folded(made, "Settings", "Type, device", "MFU", "Loss", "Check", "Run")
+    return folded(_without_empty(made, "Run"), "Settings", "Type, device", "MFU", "Loss", "Check")
 
 
 def by_run(summary: Summary) -> Table:
@@ -67,7 +68,7 @@ def by_run(summary: Summary) -> Table:
     cells: dict[tuple[str, ...], dict[str, str]] = {}
     for row in summary.throughput:
         case = (row.workload, row.layout, row.settings or "defaults", f"{row.dtype}, {row.device}")
-        cells.setdefault(case, {})[row.run] = f"{_text.rate(row).text}, {_text.spread(row)}"
+        cells.setdefault(case, {})[row.run] = f"{_text.rate(row)}, {_text.spread(row)}"
     rows = tuple((*case, *(found.get(run, UNKNOWN) for run in ids)) for case, found in cells.items())
     columns = ("Workload", "Layout", "Settings", "Type, device", *ids)
     return Table("The runs side by side: rate and spread", columns, rows if len(ids) > 1 else (), frozenset(range(4, len(columns))))
@@ -84,7 +85,7 @@ def row_notes(summary: Summary) -> Table:
     alike: dict[str, dict[str, str]] = {}
     for row in summary.throughput:
         for note in (*row.warnings, *row.gaps):
-            case = f"{row.workload} {_text.short_variant(row, summary.throughput)}"
+            case = f"{row.workload} {row.label}"
             alike.setdefault(_NUMBERS.sub("#", note), {}).setdefault(case, note)
     rows = tuple((_first_of(list(notes.values())), _cases(list(notes), len(summary.throughput))) for notes in alike.values())
     return Table("What speaks against single figures, or is missing from them", ("Note", "Cases"), rows)
@@ -104,12 +105,14 @@ def roofs(summary: Summary) -> Table:
     rows = [
         (
             "memory bandwidth" if roof.dtype is None else f"{roof.dtype} matrix products", roof.layout, str(roof.world_size),
-            f"{roof.device}, {_threads(roof.threads)}", _text.roof_rate(roof), roof.name, roof.run,
+            f"{roof.device}, {_threads(roof.threads)}", _text.roof_rate(roof), roof.name,
+            roof.run if len(summary.runs) > 1 else "",
         )
         for roof in summary.roofs
     ]  # fmt: skip
     columns = ("Ceiling", "Layout", "Ranks", "Device", "Rate", "Measured by", "Run")
-    return folded(Table("Measured ceilings", columns, tuple(sorted(rows)), frozenset({2, 4})), "Device", "Run")
+    made = Table("Measured ceilings", columns, tuple(sorted(rows)), frozenset({2, 4}))
+    return folded(_without_empty(made, "Run"), "Device")
 
 
 def _threads(count: int) -> str:
@@ -121,19 +124,29 @@ def scaling(summary: Summary) -> Table:
     rows = tuple(
         (
             value.workload, value.layout, value.settings or "defaults", f"{value.dtype}, {value.device}", str(value.world_size),
-            f"{significant(value.speedup)} ×", _text.efficiency(value), value.run,
+            f"{significant(value.speedup)} ×", _text.efficiency(value), value.run if len(summary.runs) > 1 else "",
         )
         for value in summary.scaling
     )  # fmt: skip
     columns = ("Workload", "Layout", "Settings", "Type, device", "Ranks", "Speed-up", "Efficiency (interval)", "Run")
-    return folded(Table("Scaling against one rank", columns, rows, frozenset({4, 5, 6})), "Settings", "Type, device", "Run")
+    made = Table("Scaling against one rank", columns, rows, frozenset({4, 5, 6}))
+    return folded(_without_empty(made, "Run"), "Settings", "Type, device")
 
 
 def not_measured(summary: Summary) -> Table:
-    """Cases without a figure, and why."""
-    rows = tuple((lost.case, lost.outcome, lost.reason, lost.run) for lost in summary.not_measured)
-    made = Table("What was not measured, and why", ("Case", "Outcome", "Reason", "Run"), rows)
-    return folded(made, "Run") if len(summary.runs) > 1 else made._replace(columns=made.columns[:3], rows=tuple(row[:3] for row in rows))
+    """Cases without a figure, and why; those with one reason in one row."""
+    cases: dict[tuple[str, str, str], list[str]] = {}
+    for lost in summary.not_measured:
+        cases.setdefault((lost.outcome, lost.reason, lost.run if len(summary.runs) > 1 else ""), []).append(lost.case)
+    rows = tuple(("; ".join(names), outcome, reason, run) for (outcome, reason, run), names in cases.items())
+    return _without_empty(Table("What was not measured, and why", ("Cases", "Outcome", "Reason", "Run"), rows), "Run")
+
+
+def _without_empty(table: Table, name: str) -> Table:
+    """The table without this last column, where no cell of it says anything."""
+    if table.columns[-1] != name or any(row[-1] for row in table.rows):
+        return table
+    return table._replace(columns=table.columns[:-1], rows=tuple(row[:-1] for row in table.rows))
 
 
 def question(answer: SizingAnswer) -> str:
@@ -153,12 +166,14 @@ def sizing(answer: SizingAnswer) -> Table:
     """What each cluster would need."""
     columns = (
         "Cluster", "Time to train", "Cost", "Energy", "Nodes", "Accelerators", "Layout", "Step time (interval)", "MFU",
-        "Memory an accelerator", "Batch", "Micro-batch", "Bottleneck", "Basis", "Unknown",
+        "Memory an accelerator", "Batch", "Micro-batch", "Type", "Recompute", "Goodput", "Bottleneck", "Why this", "Basis",
+        "Energy counts", "Unknown",
     )  # fmt: skip
     rows = tuple(_sizing_row(option) for option in answer.sizings)
     late = frozenset(index for index, option in enumerate(answer.sizings) if not option.meets_deadline)
-    made = Table("Clusters that can, best first", columns, rows, frozenset({1, 2, 3, 4, 5, 7, 8, 9, 10, 11}), late)
-    return folded(made, "Batch", "Micro-batch", "Basis", "Unknown")
+    ranked = f" ({answer.ranked_by})" if answer.ranked_by else ""
+    made = Table(f"Clusters that can, best first{ranked}", columns, rows, frozenset({1, 2, 3, 4, 5, 7, 8, 9, 10, 11, 14}), late)
+    return folded(made, "Batch", "Micro-batch", "Type", "Recompute", "Goodput", "Basis", "Energy counts", "Unknown")
 
 
 def _sizing_row(option: Sizing) -> tuple[str, ...]:
@@ -177,8 +192,13 @@ def _sizing_row(option: Sizing) -> tuple[str, ...]:
         f"{format_bytes(made.memory.total_bytes)} of {format_bytes(made.memory_capacity_bytes)}",
         f"{option.global_batch:,}",
         f"{option.micro_batch:,}",
+        option.dtype or UNKNOWN,
+        option.recompute,
+        format_fraction(option.goodput_fraction),
         made.bottleneck,
+        "; ".join(option.why) or UNKNOWN,
         "; ".join((made.basis, *made.assumptions)),
+        option.energy_covers or UNKNOWN,
         "; ".join(option.gaps) or "nothing",
     )
 

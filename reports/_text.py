@@ -1,29 +1,14 @@
 """Words and numbers as every text format shows them."""
 
-from collections.abc import Sequence
-from typing import NamedTuple
-
 from hwbench.core.summary import Roof, Scaling, Throughput
 from hwbench.core.units import UNKNOWN, format_bytes, format_fraction, format_rate, format_seconds, significant
 
 
-class Rate(NamedTuple):
-    """The figure by which a case is judged: items, bytes or FLOPs a second."""
-
-    per_s: float
-    unit: str
-
-    @property
-    def text(self) -> str:
-        """With prefix and unit: '1,230 token/s', '20.5 GB/s'."""
-        return format_rate(self.per_s, self.unit) if self.unit in ("B/s", "FLOP/s") else f"{big(self.per_s)} {self.unit}"
-
-
-def rate(row: Throughput) -> Rate:
-    """Items a second; for what measures the machine itself (ceilings, collectives) its FLOP/s or bytes/s."""
-    if row.kind in ("ceiling", "collective") and row.item_unit in ("product", "element", "byte"):
-        return Rate(row.flops_per_s, "FLOP/s") if row.item_unit == "product" else Rate(row.bytes_per_s, "B/s")
-    return Rate(row.items_per_s, f"{row.item_unit}/s")
+def rate(row: Throughput) -> str:
+    """The figure to judge a case by: '1,230 token/s', '20.5 GB/s'."""
+    if row.rate_unit in ("B/s", "FLOP/s"):
+        return format_rate(row.rate_per_s, row.rate_unit)
+    return f"{big(row.rate_per_s)} {row.rate_unit}"
 
 
 def many(unit: str) -> str:
@@ -65,7 +50,8 @@ def spread(row: Throughput) -> str:
     """Half the interval's width: '±2.1 %', marked where it is noisy."""
     if row.spread_fraction is None:
         return UNKNOWN
-    return f"±{format_fraction(row.spread_fraction, 2)}{' noisy' if row.noisy else ''}"
+    width = "over ±100 %" if row.spread_fraction > 1 else f"±{format_fraction(row.spread_fraction, 2)}"
+    return f"{width}{' ⚠' if row.noisy else ''}"
 
 
 def peak_memory(row: Throughput) -> str:
@@ -84,13 +70,6 @@ def variant(row: Throughput | Scaling, *, several_runs: bool = False) -> str:
     """What sets a row apart within its workload: layout, settings, dtype, device, and the run where there are several."""
     parts = [row.layout, row.settings, row.dtype, row.device, row.run if several_runs else ""]
     return " · ".join(part for part in parts if part)
-
-
-def short_variant(row: Throughput | Scaling, among: Sequence[Throughput | Scaling]) -> str:
-    """The layout, and of the rest only what rows of the same workload among these differ in."""
-    same = [other for other in among if other.workload == row.workload]
-    differing = (key for key in ("settings", "dtype", "device", "run") if len({getattr(other, key) for other in same}) > 1)
-    return " · ".join(part for part in (row.layout, *(getattr(row, key) for key in differing)) if part)
 
 
 def efficiency(value: Scaling) -> str:

@@ -38,7 +38,7 @@ def _training(summary: Summary) -> Iterator[Tile]:
         return
     row = max(steps, key=lambda row: (row.parameters, row.items_per_s))
     mfu = f", MFU {format_fraction(row.mfu_fraction, 2)}" if row.mfu_fraction is not None else ""
-    yield Tile("Training step", _text.rate(row).text, f"{row.workload} under {row.layout}, {row.dtype}{mfu}")
+    yield Tile("Training step", _text.rate(row), f"{row.workload} under {row.layout}, {row.dtype}{mfu}")
     scaled = [value for value in summary.scaling if value.workload == row.workload] or [v for v in summary.scaling if v.kind == "training"]
     if scaled:
         value = max(scaled, key=lambda value: value.world_size)

@@ -55,7 +55,7 @@ class Shape:
 
 
 SHAPES = {
-    "triad": Shape(items=1, unit="pass", flops=2 * 2**24, bytes=12 * 2**24, step_s=0.0103),
+    "triad": Shape(items=2**24, unit="element", flops=2 * 2**24, bytes=12 * 2**24, step_s=0.0103),
     "matmul": Shape(items=1, unit="product", flops=2 * 1024.0**3, bytes=12 * 1024.0**2, step_s=0.0295),
     "embedding": Shape(items=16_384, unit="token", flops=0, bytes=2 * 16_384 * 512 * 4, step_s=0.0046),
     "attention": Shape(items=4_096, unit="token", flops=4.3e9, bytes=33.5e6, step_s=0.083),
@@ -199,7 +199,7 @@ def sizing(cluster: str, *, nodes: int, layout: str, scale: float, usd: float | 
             memory=MemoryNeed(
                 weights_bytes=10.9e9, gradients_bytes=10.9e9, optimizer_bytes=32.8e9, activations_bytes=9.4e9, buffers_bytes=2.0e9
             ),
-            memory_capacity_bytes=80e9, flops_per_step=3.3e18, tokens_per_step=3_145_728, mfu_fraction=0.41 / scale,
+            memory_capacity_bytes=80e9, flops_per_step=3.3e18, tokens_per_step=3_145_728, mfu_fraction=0.41,
             bottleneck="matrix products", assumptions=("no overlap of pipeline and data-parallel communication",),
         ),
         tokens=300e9,

@@ -33,6 +33,7 @@ def _against(row: Throughput, alone: Throughput) -> Scaling:
         run=row.run,
         workload=row.workload,
         kind=row.kind,
+        label=row.label,
         settings=row.settings,
         dtype=row.dtype,
         device=row.device,

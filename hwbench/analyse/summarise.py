@@ -13,7 +13,7 @@ from hwbench.core.workload import Workload
 from .findings import findings
 from .roofline import judged, roofs
 from .scaling import scaling, with_scaling_gaps
-from .throughput import case_name, fault, reading_order, rows
+from .throughput import case_name, fault, labelled, reading_order, rows
 
 LONGEST_FACT: Final = 120
 
@@ -32,7 +32,7 @@ def summarise(
     its records. No run, or runs without one usable record, make a Summary that says so.
     """
     known = workloads or {}
-    measured = tuple(row for run in runs for row in rows(run.records, run=run.header.id, workloads=known))
+    measured = labelled([row for run in runs for row in rows(run.records, run=run.header.id, workloads=known)])
     ceilings = roofs(measured)
     judged_rows = tuple(sorted(with_scaling_gaps(judged(measured, ceilings)), key=reading_order))
     facts = tuple(_facts(run) for run in runs)

@@ -76,10 +76,13 @@ def _row(records: Sequence[Record], run: str, workload: Workload | None) -> Thro
     steps, total_s = sum(_calls(m) for m in measured), sum(_total_s(m) for m in measured)
     step_interval, width = _interval(medians, samples)
     step_time_s = plain.median(medians)
+    kind, work_s = workload.kind if workload else _kind(first), steps / total_s
+    rate_per_s, rate_unit = _rate(kind, first, work_s)
     row = Throughput(
         run=run,
         workload=case.workload,
-        kind=workload.kind if workload else _kind(first),
+        kind=kind,
+        label=case.layout,
         settings=settings_text(case.config, workload),
         layout=case.layout,
         world_size=len(first.ranks),
@@ -91,10 +94,12 @@ def _row(records: Sequence[Record], run: str, workload: Workload | None) -> Thro
         step_time_s=step_time_s,
         step_interval_s=step_interval,
         step_best_s=min(samples),
-        items_per_s=first.items_per_step * steps / total_s,
+        items_per_s=first.items_per_step * work_s,
         item_unit=first.item_unit,
-        flops_per_s=first.flops_per_step * steps / total_s,
-        bytes_per_s=first.bytes_per_step * steps / total_s,
+        rate_per_s=rate_per_s,
+        rate_unit=rate_unit,
+        flops_per_s=first.flops_per_step * work_s,
+        bytes_per_s=first.bytes_per_step * work_s,
         flops_per_step=first.flops_per_step,
         bytes_per_step=first.bytes_per_step,
         parameters=first.parameters,
@@ -155,6 +160,26 @@ def _disturbances(records: Sequence[Record], row: Throughput) -> tuple[str, ...]
     )
     throttled = dict.fromkeys(reason for record in records for reason in record.state.throttle_reasons or ())
     return (*found, *(f"the accelerator was throttled: {reason}" for reason in throttled))
+
+
+def labelled(measured: Sequence[Throughput]) -> tuple[Throughput, ...]:
+    """The rows, each with a label that tells it from the others of its workload."""
+    return tuple(msgspec.structs.replace(row, label=_label(row, measured)) for row in measured)
+
+
+def _label(row: Throughput, among: Sequence[Throughput]) -> str:
+    same = [other for other in among if other.workload == row.workload]
+    differing = [key for key in ("settings", "dtype", "device", "run") if len({getattr(other, key) for other in same}) > 1]
+    return " · ".join(part for part in (row.layout, *(getattr(row, key) for key in differing)) if part)
+
+
+def _rate(kind: str, measured: Measurement, steps_per_s: float) -> tuple[float, str]:
+    """Items a second; for what measures the machine itself (ceilings, collectives) its FLOP/s or bytes/s."""
+    if kind in ("ceiling", "collective") and measured.item_unit == "product":
+        return measured.flops_per_step * steps_per_s, "FLOP/s"
+    if kind in ("ceiling", "collective") and measured.item_unit in ("element", "byte"):
+        return measured.bytes_per_step * steps_per_s, "B/s"
+    return measured.items_per_step * steps_per_s, f"{measured.item_unit}/s"
 
 
 def _kind(measured: Measurement) -> str:

@@ -30,6 +30,8 @@ class Throughput(Value):
     workload: str
     kind: str
     """ceiling, kernel, training, inference or collective."""
+    label: str
+    """What sets the row apart among its workload's: the layout, and of the rest only what differs in this report."""
     settings: str
     """What of the configuration differs from the workload's defaults, as key=value text."""
     layout: str
@@ -49,6 +51,10 @@ class Throughput(Value):
     items_per_s: float
     """Total work over total time."""
     item_unit: str
+    rate_per_s: float
+    """The figure to judge the case by, in `rate_unit`: items a second, or what the machine itself did where that was measured."""
+    rate_unit: str
+    """'B/s', 'FLOP/s', or the item and '/s', such as 'token/s'."""
     flops_per_s: float
     bytes_per_s: float
     flops_per_step: float
@@ -101,6 +107,7 @@ class Scaling(Value):
     run: str
     workload: str
     kind: str
+    label: str
     settings: str
     dtype: str
     device: str
