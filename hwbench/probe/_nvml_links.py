@@ -32,10 +32,15 @@ def read_links(binding: ModuleType, handle: Any, gaps: Gaps) -> tuple[Link, ...]
         except CallFailed as failed:
             if failed.lost:
                 raise
-            # Past the last link the library says INVALID_ARGUMENT; NOT_SUPPORTED at the first means a GPU without NVLink.
-            if not (links and failed.code in ("INVALID_ARGUMENT", "NOT_SUPPORTED")):
+            # Past the last link the library says INVALID_ARGUMENT; a failure at the first means that none can be read.
+            if not links:
                 gaps.append(("links", str(failed)))
-            break
+                break
+            if failed.code in ("INVALID_ARGUMENT", "NOT_SUPPORTED"):
+                break
+            gaps.append((f"links.{index}", str(failed)))
+            links.append(Link(kind="nvlink", index=index))
+            continue
         links.append(_link(binding, handle, index, gaps) if active else Link(kind="nvlink", index=index, active=False))
     return tuple(links)
 

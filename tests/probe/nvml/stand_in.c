@@ -33,6 +33,8 @@ static void load(void)
     const char *path = getenv("NVML_STAND_IN");
     FILE *file = path ? fopen(path, "r") : NULL;
     char line[512];
+    while (line_count > 0)
+        free(lines[--line_count]);
     line_count = 0;
     while (file && line_count < 4096 && fgets(line, sizeof line, file)) {
         line[strcspn(line, "\n")] = 0;
@@ -151,8 +153,9 @@ static int pci_of(device d, const char *name, pci_info *out)
 int nvmlInitWithFlags(unsigned flags)
 {
     const char *text;
-    int error = find("system.init", &text);
     (void)flags;
+    load(); /* each initialisation reads the file anew, so that one process can ask about many */
+    int error = find("system.init", &text);
     return error == NOT_SUPPORTED ? SUCCESS : error;
 }
 int nvmlShutdown(void)
