@@ -111,10 +111,12 @@ def _ranking(answer: SizingAnswer) -> RenderableType:
 
 
 def _gaps(answer: SizingAnswer) -> list[str]:
-    """Gaps that every cluster has once, the others with the cluster's name."""
-    everywhere = set.intersection(*(set(one.gaps) for one in answer.sizings)) if answer.sizings else set()
-    shared = [gap for gap in answer.sizings[0].gaps if gap in everywhere] if answer.sizings else []
-    return [*(f"{one.cluster}: {gap}" for one in answer.sizings for gap in one.gaps if gap not in everywhere), *shared]
+    """Each gap once, with the clusters it holds for unless it holds for all."""
+    clusters: dict[str, list[str]] = {}
+    for one in answer.sizings:
+        for gap in one.gaps:
+            clusters.setdefault(gap, []).append(one.cluster)
+    return [gap if len(names) == len(answer.sizings) else f"{', '.join(names)}: {gap}" for gap, names in clusters.items()]
 
 
 def _block(console: Console, title: str, rows: Iterator[tuple[str, str]]) -> None:

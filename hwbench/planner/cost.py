@@ -42,7 +42,7 @@ def gaps(profile: ClusterProfile) -> tuple[str, ...]:
     """What of price and power the profile does not tell, with the key that would."""
     said = []
     if profile.node.price_usd_per_hour is None:
-        said.append(f"cost: no price; give --price-usd-per-hour {profile.name}=USD (node.price_usd_per_hour)")
+        said.append("cost: no price; give --price-usd-per-hour CLUSTER=USD (node.price_usd_per_hour)")
     if profile.node.power_w is None and profile.accelerator.power_w is None:
         said.append("energy: no power; give --set node.power_w=WATTS")
     elif profile.node.power_w is None:

@@ -21,7 +21,7 @@ DTYPES = ("bf16", "fp16", "fp32")
 """Training dtypes in the order in which the default is looked for."""
 BATCH_TOKENS: tuple[tuple[float, int], ...] = ((1e9, 2**19), (4e9, 2**20), (20e9, 2**21), (math.inf, 2**22))
 """Default global batch in tokens by parameters: 0.5 Mi to 1 B, 1 Mi to 4 B, 2 Mi to 20 B, 4 Mi above (Brown et al. 2020,
-arXiv:2005.14165, table 2.1, to the nearest power of two)."""
+arXiv:2005.14165, table 2.1, in powers of two)."""
 
 
 MOST_ACCELERATORS = 131_072
@@ -70,7 +70,8 @@ def pose(model: Model, ask: Ask, profile: ClusterProfile, sends: Sends) -> Quest
     """The question of one cluster. UserError where the profile lacks a number that any answer needs."""
     dtype = ask.dtype or training_dtype(profile)
     sample = model.cost_of(1, dtype)
-    global_batch = ask.global_batch or default_global_batch(sample)
+    fixed = None if ask.nodes is None else ask.nodes * profile.node.accelerators
+    global_batch = ask.global_batch or default_global_batch(sample, fixed)
     most = most_nodes(sample, profile, global_batch=global_batch, limit=ask.max_nodes)
 
     @functools.cache
@@ -114,10 +115,15 @@ def training_dtype(profile: ClusterProfile) -> str:
     return max(known, key=lambda dtype: peaks[dtype])
 
 
-def default_global_batch(sample: Cost) -> int:
-    """Samples a step for a model of this size: the documented default in tokens over the tokens of a sample, a power of two."""
+def default_global_batch(sample: Cost, accelerators: int | None = None) -> int:
+    """Samples a step for a model of this size: the documented default in tokens, to the nearest number that divides well.
+
+    That is 15·2^n, which many numbers of data ranks divide, or (odd part)·2^n for a fixed number of accelerators, which those divide.
+    """
     tokens = next(batch for limit, batch in BATCH_TOKENS if sample.parameters <= limit)
-    return 1 << max(0, round(math.log2(tokens * sample.micro_batch / sample.items)))
+    samples = tokens * sample.micro_batch / sample.items
+    odd = 15 if accelerators is None else accelerators // (accelerators & -accelerators)
+    return odd << max(0, round(math.log2(samples / odd)))
 
 
 def most_nodes(sample: Cost, profile: ClusterProfile, *, global_batch: int, limit: int | None) -> int:
@@ -140,7 +146,7 @@ def node_counts(sample: Cost, profile: ClusterProfile, *, global_batch: int, mos
 
 
 def fewest_nodes(question: Question) -> int:
-    """A lower bound: weights and optimizer state lie somewhere, and no step is quicker than its FLOPs at the peak."""
+    """A lower bound: weights and optimizer state lie somewhere, and no step is quicker than its FLOPs at the best rate there is."""
     per_node, sample, ask = question.profile.node.accelerators, question.sample, question.ask
     by_memory = sample.parameters * sample.parameter_state_bytes / (question.capacity_bytes * per_node)
     work = sample.flops / sample.items * ask.tokens

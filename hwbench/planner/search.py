@@ -160,9 +160,14 @@ def tensor_divides(cost: Cost, tp: int) -> bool:
 
 
 def pipeline_degrees(cost: Cost) -> list[int]:
-    """Depths that share the layers out evenly, or do so with embedding and head counted as a layer each (Llama 3, arXiv:2407.21783)."""
-    layers = max((block.count for block in cost.blocks), default=1)
-    return [pp for pp in range(1, layers + 1) if layers % pp == 0 or (layers + 2) % pp == 0]
+    """Depths that share the layers out evenly; powers of two also with embedding and head counted as layers (Llama 3, arXiv:2407.21783)."""
+    layers = layer_count(cost)
+    return [pp for pp in range(1, layers + 1) if layers % pp == 0 or ((layers + 2) % pp == 0 and pp & (pp - 1) == 0)]
+
+
+def layer_count(cost: Cost) -> int:
+    """Blocks of the kind that repeats most."""
+    return max((block.count for block in cost.blocks), default=1)
 
 
 def _sharded(base: Layout, data: int, domain: int) -> Iterator[Layout]:
@@ -195,7 +200,7 @@ def _micro_batches(base: Layout, cost_of: CostOf, global_batch: int) -> Iterator
 
 def _chunks(base: Layout, cost: Cost, micro_batches: int) -> list[int]:
     """Model chunks a stage: 1, and more where they share out its layers and the stages share out the micro-batches (arXiv:2104.04473)."""
-    layers = max((block.count for block in cost.blocks), default=1)
-    if base.pp == 1 or layers % base.pp or micro_batches % base.pp:
+    if base.pp == 1 or micro_batches % base.pp:
         return [1]
-    return [chunks for chunks in range(1, MAX_CHUNKS + 1) if (layers // base.pp) % chunks == 0]
+    stage = -(-layer_count(cost) // base.pp)
+    return [chunks for chunks in range(1, min(stage, MAX_CHUNKS) + 1) if stage % chunks == 0 and layer_count(cost) >= base.pp * chunks]

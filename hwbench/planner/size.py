@@ -1,7 +1,7 @@
 """From a model, tokens and a deadline to how many nodes of which cluster: does it fit, which layout, how long, what it costs.
 
 For one cluster: the node counts at which a layout exists at all, a lower bound by FLOPs and memory, then the smallest count whose quickest
-layout meets the deadline. Time falls with nodes, except where a batch divides badly, so the bisection's answer is verified below itself.
+layout meets the deadline.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from .question import Ask, Model, Question, check, fewest_nodes, pose, train_tim
 from .reasons import basis, no_such_count, too_large, too_slow, unknowns, why_layout, why_nodes
 from .search import Sends
 
-VERIFY_BELOW = 3
-"""Node counts just below the answer that are tried too, since time against nodes is not quite monotone."""
+LOOK_BACK = 8
+"""How many of the largest node counts are looked at to say how near a cluster comes that is too slow."""
 
 
 def size(model: Model, ask: Ask, profiles: Sequence[ClusterProfile], sends: Sends) -> SizingAnswer:
@@ -75,35 +75,34 @@ def _answer(model: Model, ask: Ask, profile: ClusterProfile, sends: Sends, *, al
 
 
 def _smallest(question: Question) -> Sizing | Rejected:
-    """The smallest count that fits and meets the deadline: gallop up from the lower bound, bisect, verify below."""
-    counts, deadline = question.counts, question.ask.deadline_s or math.inf
+    """The smallest count that fits and meets the deadline.
+
+    A gallop up from the lower bound finds a count that does it; then every count below is tried in turn, since time against nodes is not
+    monotone: a count that the batch or the layers divide badly is slower than a smaller one.
+    """
+    counts = question.counts
+    first = next((i for i, nodes in enumerate(counts) if nodes >= fewest_nodes(question)), len(counts) - 1)
     if not counts:
-        nodes = question.most_nodes
-        return Rejected(
-            name=question.profile.name,
-            reason=f"no layout divides {nodes} nodes or fewer and a global batch of {question.global_batch} samples",
-        )
-
-    def does(index: int) -> bool:
-        time = train_time_s(question, counts[index])
-        return time <= deadline and time < math.inf
-
-    low = high = next((i for i, nodes in enumerate(counts) if nodes >= fewest_nodes(question)), len(counts) - 1)
-    stride = 1
-    while not does(high):
-        if high == len(counts) - 1:
-            return _none(question, range(low, high + 1))
-        low, high, stride = high + 1, min(high + stride, len(counts) - 1), 2 * stride
-    while low < high:
-        middle = (low + high) // 2
-        low, high = (low, middle) if does(middle) else (middle + 1, high)
-    return _sizing(question, counts[next(i for i in range(max(0, high - VERIFY_BELOW), high + 1) if does(i))])
+        reason = f"no layout divides {question.most_nodes} nodes or fewer and a global batch of {question.global_batch} samples"
+        return Rejected(name=question.profile.name, reason=reason)
+    index, stride = first, 1
+    while not does(question, counts[index]):
+        if index == len(counts) - 1:
+            return _none(question, counts[first:])
+        index, stride = min(index + stride, len(counts) - 1), 2 * stride
+    return _sizing(question, next(nodes for nodes in counts[first : index + 1] if does(question, nodes)))
 
 
-def _none(question: Question, last: range) -> Rejected:
-    """Nothing fits, or the quickest is too slow: looks at every count of the last stretch to say by how much."""
-    fitting = [question.counts[i] for i in last if question.look(question.counts[i]).best is not None]
-    reason = too_slow(question, fitting) if fitting else too_large(question, question.counts[-1])
+def does(question: Question, nodes: int) -> bool:
+    """Whether the model fits on so many nodes and is trained in time."""
+    time = train_time_s(question, nodes)
+    return time < math.inf and (question.ask.deadline_s is None or time <= question.ask.deadline_s)
+
+
+def _none(question: Question, counts: Sequence[int]) -> Rejected:
+    """Nothing fits, or the quickest is too slow: looks at the largest counts to say by how much."""
+    fitting = [nodes for nodes in counts[-LOOK_BACK:] if question.look(nodes).best is not None]
+    reason = too_slow(question, fitting) if fitting else too_large(question, counts[-1])
     return Rejected(name=question.profile.name, reason=reason)
 
 
