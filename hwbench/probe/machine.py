@@ -37,6 +37,8 @@ _CLOUDS = (
     ("Vultr", "vultr"), ("Linode", "linode"), ("Akamai", "linode"), ("CloudStack", "cloudstack"), ("OpenStack", "openstack"),
 )  # fmt: skip
 _AZURE_ASSET_TAG = "7783-7084-3265-9085-8269-3286-77"  # documented by Microsoft as the chassis asset tag of every Azure machine
+_CLOCKS = "/sys/devices/system/clocksource/clocksource0/available_clocksource"
+_PARAVIRTUAL_CLOCKS = {"kvm-clock": "kvm", "hyperv": "microsoft", "xen": "xen"}
 _CONTAINERS = (("kubepods", "kubernetes"), ("docker", "docker"), ("containerd", "containerd"), ("libpod", "podman"), ("lxc", "lxc"))
 
 
@@ -114,7 +116,8 @@ def _virtualization(root: Sysroot, info: CpuInfo | None, words: str, names: dict
     if found and ("hypervisor" in flags or not flags):
         return found
     if "hypervisor" in flags:
-        return "unknown hypervisor"
+        clocks = root.text(_CLOCKS, 4096) or ""
+        return next((kind for clock, kind in _PARAVIRTUAL_CLOCKS.items() if clock in clocks), "unknown hypervisor")
     return "none" if flags and names["vendor"] else _other_virtualization(root, info)
 
 

@@ -1,0 +1,51 @@
+"""Say what of this machine's state disturbs a measurement, why, and which command changes it; change nothing."""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from hwbench.core import codec
+
+if TYPE_CHECKING:
+    from hwbench.probe.doctor import Finding
+
+_STYLES = {"warning": "bold red", "advice": "yellow", "unknown": "dim", "good": "green"}
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
+@click.option("--all", "everything", is_flag=True, help="Show also what is well and what could not be seen.")
+@click.option("--sysroot", type=click.Path(path_type=Path), default=Path("/"), metavar="DIR", help="Read DIR/sys and DIR/proc.")
+def command(as_json: bool, everything: bool, sysroot: Path) -> None:
+    r"""Look at governor, huge pages, NUMA balancing, swap, load, steal, limits and links, and say what to do about them.
+
+    \b
+    hwbench doctor
+    hwbench doctor --all
+    """
+    from hwbench.probe.doctor import examine
+    from hwbench.probe.inventory import take_inventory
+
+    findings = examine(take_inventory(sysroot))
+    if as_json:
+        click.echo(codec.to_json(findings, pretty=True), nl=False)
+    else:
+        _show(findings, everything)
+
+
+def _show(findings: "tuple[Finding, ...]", everything: bool) -> None:
+    from rich.console import Console
+    from rich.padding import Padding
+    from rich.text import Text
+
+    console = Console(file=sys.stdout, highlight=False)
+    shown = [finding for finding in findings if everything or finding.state in ("warning", "advice")]
+    for finding in shown:
+        console.print(Text.assemble((f"{finding.state:8}", _STYLES[finding.state]), (f"{finding.check}: ", "bold"), finding.found))
+        console.print(Padding(Text(finding.matters, style="dim"), (0, 0, 0, 8)))
+        if finding.command:
+            console.print(Padding(Text(f"$ {finding.command}", style="cyan"), (0, 0, 0, 8)))
+    counts = ", ".join(f"{sum(one.state == state for one in findings)} {state}" for state in _STYLES)
+    console.print(Text(f"{counts}. Nothing was changed.{'' if everything else ' --all shows the rest.'}"))
