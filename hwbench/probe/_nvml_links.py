@@ -26,6 +26,7 @@ _FABRIC_STATE = {0: "not supported", 1: "not started", 2: "in progress", 3: "com
 def read_links(binding: ModuleType, handle: Any, gaps: Gaps) -> tuple[Link, ...]:
     """The NVLinks of a GPU, inactive ones too; a GPU without NVLink gives an empty tuple and a gap with NVML's word."""
     links: list[Link] = []
+    failures: dict[int, CallFailed] = {}
     for index in range(constant(binding, "NVML_NVLINK_MAX_LINKS")):
         try:
             active = bool(call(binding, "nvmlDeviceGetNvLinkState", handle, index))
@@ -35,13 +36,16 @@ def read_links(binding: ModuleType, handle: Any, gaps: Gaps) -> tuple[Link, ...]
             # Past the last link the library says INVALID_ARGUMENT; a failure at the first means that none can be read.
             if not links:
                 gaps.append(("links", str(failed)))
+            if not links or failed.code == "INVALID_ARGUMENT":
                 break
-            if failed.code in ("INVALID_ARGUMENT", "NOT_SUPPORTED"):
-                break
-            gaps.append((f"links.{index}", str(failed)))
+            failures[index] = failed
             links.append(Link(kind="nvlink", index=index))
             continue
         links.append(_link(binding, handle, index, gaps) if active else Link(kind="nvlink", index=index, active=False))
+    # Some drivers say NOT_SUPPORTED past the last link; between links it is a failure.
+    while links and (failed_last := failures.get(len(links) - 1)) and failed_last.code == "NOT_SUPPORTED":
+        links.pop()
+    gaps += [(f"links.{index}", str(failed)) for index, failed in failures.items() if index < len(links)]
     return tuple(links)
 
 
