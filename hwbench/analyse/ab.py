@@ -21,17 +21,16 @@ Array = NDArray[np.float64]
 
 THRESHOLD_FRACTION: Final = 0.02
 """Changes below this are nobody's concern: never called slower or faster; an interval within it is "same"."""
-ALPHA: Final = 0.015
-"""Two-sided error of a verdict. The systematic error below makes the false alarms seen far fewer: about 0.2 %."""
-SYSTEMATIC_ERROR: Final = 0.006
-"""Standard error (of a log ratio) that more rounds of one session don't lessen: where a process's memory happened to lie."""
-ESTIMATOR_ERROR: Final = 0.005
+ALPHA: Final = 0.0125
+"""Two-sided error of a verdict, and what the interval leaves outside. Replays show fewer false alarms: docs/statistics.md."""
+SYSTEMATIC_ERROR: Final = 0.003
+"""Standard error (of a log ratio) that more rounds of one session don't lessen: clocks, and where memory happened to lie."""
+ESTIMATOR_ERROR: Final = 0.003
 """Standard error added to each estimator's own before weighting: none is trusted alone because its swaps look quiet."""
 FEWEST_ROUNDS: Final = 6
 FEWEST_PROCESSES: Final = 3
 LOW_ROUNDS_FRACTION: Final = 0.25
 LOW_BLOCKS_FRACTION: Final = 0.1
-INTERVAL_FRACTION: Final = 0.95
 POWER_FRACTION: Final = 0.8
 _SMALLEST_SCALE: Final = 1e-4
 """0.01 %: finer than any clock's repeatability; keeps equal values from dividing by zero."""
@@ -56,60 +55,71 @@ def judge_kernel(session: Session, kernel: int, clock: Clock, threshold_fraction
 
 
 def judge_cells(name: str, of: Cells, *, threshold_fraction: float = THRESHOLD_FRACTION, alpha: float = ALPHA) -> Comparison:
-    """The verdict on one kernel's cells; `log_ratio_with_error` says how the ratio and its error are made."""
+    """The verdict on one kernel's cells; `estimate` says how the ratio and its error are made."""
     rounds = len(of.round_low)
     if rounds < 2:
         return Comparison(kernel=name, verdict=CANT_TELL, note=f"{rounds} round with both sides: no telling how much rounds differ")
-    log_ratio, error = log_ratio_with_error(of)
-    verdict = _verdict(log_ratio, error, rounds, threshold_fraction, alpha)
+    found = estimate(of)
+    verdict = _verdict(found, threshold_fraction, alpha)
     doubt = _doubt(of)
-    reach = _t_quantile((1 + INTERVAL_FRACTION) / 2, rounds) * error
+    reach = found.reach(alpha)
     return Comparison(
         kernel=name,
         verdict=CANT_TELL if doubt else verdict,
-        ratio=math.exp(log_ratio),
-        ratio_low=math.exp(log_ratio - reach),
-        ratio_high=math.exp(log_ratio + reach),
-        minimum_detectable_effect=minimum_detectable_effect(error, rounds, threshold_fraction, alpha),
-        p_value=2 * float(special.stdtr(rounds - 1, -abs(log_ratio) / error)),
+        ratio=math.exp(found.log_ratio),
+        ratio_low=math.exp(max(found.log_ratio - reach, -_LARGEST_LOG)),
+        ratio_high=math.exp(min(found.log_ratio + reach, _LARGEST_LOG)),
+        minimum_detectable_effect=minimum_detectable_effect(found, threshold_fraction, alpha),
+        p_value=2 * float(special.stdtr(found.freedom, -abs(found.log_ratio) / found.error)),
         note="; ".join(part for part in (doubt, of.note) if part),
     )
 
 
-def log_ratio_with_error(of: Cells) -> tuple[float, float]:
-    """log(time of B / time of A) and its standard error: four estimators, weighted by what label swaps make of each.
+class Estimate(NamedTuple):
+    """log(time of B / time of A), its standard error, and the degrees of freedom that the error is known with."""
+
+    log_ratio: float
+    error: float
+    freedom: float
+
+    def reach(self, alpha: float) -> float:
+        """Half the width of the interval that leaves `alpha` outside, on the logarithmic scale (Student's t)."""
+        return float(special.stdtrit(self.freedom, 1 - alpha / 2)) * self.error
+
+
+def estimate(of: Cells) -> Estimate:
+    """B against A from four estimators, weighted by what label swaps make of each; at least two rounds.
 
     The data are first aligned (B divided by the ratio found), so that a true difference does not widen the swaps' spread.
-    Weights are 1 / (swap variance + ESTIMATOR_ERROR^2). The error is the larger of two, as rounds may share what their
-    process brought: that of the weighted sum under the same swaps, and the jackknife's over processes; SYSTEMATIC_ERROR is
-    added to it in quadrature.
+    Weights are 1 / (swap variance + ESTIMATOR_ERROR^2). Rounds of one process may share what it brought; so where the
+    jackknife over processes exceeds the variance of the weighted sum under the same swaps, the excess is added, and the
+    degrees of freedom are Satterthwaite's (1946) for the two parts. SYSTEMATIC_ERROR joins in quadrature.
     """
-    views = _views(of)
+    views, rounds, processes = _views(of), len(of.round_low), len(np.unique(of.round_process))
     estimates = _estimates([view.logs[None] for view in views])[:, 0]
-    swaps = label_swaps(len(of.round_low), zlib.crc32(np.sort(of.round_low, axis=1).tobytes()))
+    swaps = label_swaps(rounds, zlib.crc32(np.sort(of.round_low, axis=1).tobytes()))
     swapped = _estimates([_swapped(view, shift, swaps) for view, shift in zip(views, estimates, strict=True)])
     weights = 1 / ((swapped**2).mean(axis=1) + ESTIMATOR_ERROR**2)
     weights /= weights.sum()
-    variance = max(float(((weights @ swapped) ** 2).mean()), _jackknife_variance(views, of.round_process, weights))
-    return float(weights @ estimates), math.sqrt(variance + SYSTEMATIC_ERROR**2)
+    between_rounds = float(((weights @ swapped) ** 2).mean())
+    excess = max(0.0, _jackknife_variance(views, of.round_process, weights) - between_rounds)
+    variance = between_rounds + excess + SYSTEMATIC_ERROR**2
+    lost = between_rounds**2 / (rounds - 1) + excess**2 / max(processes - 1, 1)
+    freedom = min(float(rounds - 1), variance**2 / lost) if lost > 0 else float(rounds - 1)
+    return Estimate(float(weights @ estimates), math.sqrt(variance), freedom)
 
 
-def minimum_detectable_effect(error: float, rounds: int, threshold_fraction: float, alpha: float) -> float:
+def minimum_detectable_effect(of: Estimate, threshold_fraction: float, alpha: float) -> float:
     """The smallest slowdown, as a fraction, that is called so with 80 % power: what must be exceeded, and t_0.8 errors more."""
-    needed = max(math.log1p(threshold_fraction), _t_quantile(1 - alpha / 2, rounds) * error)
-    return math.expm1(min(needed + _t_quantile(POWER_FRACTION, rounds) * error, _LARGEST_LOG))
+    needed = max(math.log1p(threshold_fraction), of.reach(alpha))
+    return math.expm1(min(needed + float(special.stdtrit(of.freedom, POWER_FRACTION)) * of.error, _LARGEST_LOG))
 
 
-def _verdict(log_ratio: float, error: float, rounds: int, threshold_fraction: float, alpha: float) -> Verdict:
+def _verdict(of: Estimate, threshold_fraction: float, alpha: float) -> Verdict:
     threshold = math.log1p(threshold_fraction)
-    if abs(log_ratio) > max(threshold, _t_quantile(1 - alpha / 2, rounds) * error):
-        return "slower" if log_ratio > 0 else "faster"
-    return "same" if abs(log_ratio) + _t_quantile((1 + INTERVAL_FRACTION) / 2, rounds) * error <= threshold else CANT_TELL
-
-
-def _t_quantile(fraction: float, rounds: int) -> float:
-    """Student's t with rounds - 1 degrees of freedom: swaps estimate the error from that many independent differences."""
-    return float(special.stdtrit(rounds - 1, fraction))
+    if abs(of.log_ratio) > max(threshold, of.reach(alpha)):
+        return "slower" if of.log_ratio > 0 else "faster"
+    return "same" if abs(of.log_ratio) + of.reach(alpha) <= threshold else CANT_TELL
 
 
 def _doubt(of: Cells) -> str:
@@ -137,7 +147,7 @@ def _views(of: Cells) -> tuple[_View, ...]:
 def _swapped(view: _View, shift: float, swaps: NDArray[np.bool_]) -> Array:
     """[swaps, n, 2]: B's times divided by exp(shift), then A and B changed over in the rounds that a swap names."""
     aligned = view.logs - np.array([0.0, shift])
-    return np.where(swaps[:, view.round, None], aligned[:, ::-1], aligned)
+    return np.asarray(np.where(swaps[:, view.round, None], aligned[:, ::-1], aligned))
 
 
 def _jackknife_variance(views: Sequence[_View], round_process: NDArray[np.int64], weights: Array) -> float:

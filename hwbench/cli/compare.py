@@ -61,7 +61,7 @@ def _print_tables(judged: list[tuple[str, list[Comparison]]], threshold: float) 
     console = Console(file=sys.stdout)
     for source, found in judged:
         console.print(_table(source, found))
-    console.print(f"B against A; changes below {threshold:g} % count as same; intervals at 95 %.", markup=False)
+    console.print(f"B against A; changes below {threshold:g} % count as same; intervals at 98.75 %.", markup=False)
 
 
 def _table(source: str, found: list[Comparison]) -> "Table":
