@@ -35,7 +35,7 @@ def with_settings(profile: ClusterProfile, settings: dict[str, Any]) -> ClusterP
 
 
 def _inside(place: Any, part: str, key: str) -> Any:
-    if isinstance(place, list):
+    if isinstance(place, list | tuple):
         named = {tier["name"]: tier for tier in place}
         if part not in named:
             raise unknown_name(f"tier in {key!r}:", part, named)

@@ -1,0 +1,111 @@
+"""What each way to split sends, against volumes worked out by hand from the papers."""
+
+from math import isclose
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from msgspec.structs import replace
+
+from hwbench.core.layout import Layout
+from hwbench.core.parallel import Split, Transfer
+from hwbench.core.registry import load, names
+from hwbench.core.workload import Block, Cost, Operator
+
+TOKENS, HIDDEN, LAYERS, VOCABULARY = 4096, 1024, 8, 32_000
+LAYER_PARAMETERS, EXPERTS = 12 * HIDDEN**2, 8 * HIDDEN**2
+OUT = 2.0 * TOKENS * HIDDEN
+
+
+def model(*, training: bool = True, top_k: int = 2) -> Cost:
+    expert = Operator(name="experts", kind="matmul", flops=1.0, bytes=1.0, m=TOKENS * top_k // 8, batch=8, n=1, k=1, division="expert")
+    attention = Operator(name="attention", kind="attention", flops=1.0, bytes=1.0, division="heads", batch=8)
+    layer = Block(
+        name="layer",
+        count=LAYERS,
+        parameters=LAYER_PARAMETERS,
+        expert_parameters=EXPERTS,
+        operators=(attention, expert),
+        output_bytes=OUT,
+        tp_all_reduces=2,
+        ep_all_to_alls=2,
+    )
+    embedding = Block(name="embedding", parameters=VOCABULARY * HIDDEN, operators=(), output_bytes=OUT, tp_all_reduces=1)
+    return Cost(blocks=(embedding, layer), dtype="bf16", items=TOKENS, micro_batch=2, training=training)
+
+
+def sent(axis: str, layout: Layout, cost: Cost | None = None) -> tuple[Transfer, ...]:
+    return load("layouts", axis, Split).communication(cost or model(), layout)
+
+
+def volume(transfers: tuple[Transfer, ...], collective: str | None = None) -> float:
+    return sum(t.count * t.message_bytes for t in transfers if collective in (None, t.collective))
+
+
+@pytest.mark.parametrize("axis", [name for name in names("layouts") if name not in ("branches", "place")])
+def test_an_axis_that_is_not_used_sends_nothing(axis: str) -> None:
+    assert sent(axis, Layout()) == ()
+
+
+def test_tp_does_two_all_reduces_a_layer_and_pass_for_each_micro_batch() -> None:
+    transfers = sent("tp", Layout(tp=4, microbatches=3))
+    assert {t.collective for t in transfers} == {"all_reduce"}
+    assert volume(transfers) == 3 * OUT * 2 * (2 * LAYERS + 1)
+    assert all(t.overlaps is None and t.ranks == 4 for t in transfers)
+
+
+def test_sequence_parallelism_sends_the_same_bytes_in_halves() -> None:
+    plain, sequence = sent("tp", Layout(tp=4)), sent("tp", Layout(tp=4, sp=True))
+    assert volume(sequence, "reduce_scatter") == volume(sequence, "all_gather") == volume(plain)
+
+
+def test_inference_has_no_backward_pass() -> None:
+    cost = model(training=False)
+    assert volume(sent("tp", Layout(tp=2), cost)) == volume(sent("tp", Layout(tp=2))) / 2
+    assert {t.overlaps for t in sent("fsdp", Layout(fsdp=2), cost)} == {"forward"}
+
+
+def test_fsdp_gathers_twice_and_scatters_once_every_parameter() -> None:
+    cost = model()
+    transfers = sent("fsdp", Layout(fsdp=8), cost)
+    held = 2.0 * cost.parameters
+    assert volume(transfers, "all_gather") == 2 * held
+    assert volume(transfers, "reduce_scatter") == held
+    assert volume(sent("fsdp", Layout(fsdp=8, reshard=False), cost), "all_gather") == held
+
+
+def test_pp_sends_an_output_a_micro_batch_each_way() -> None:
+    transfers = sent("pp", Layout(pp=4, microbatches=16))
+    assert [t.collective for t in transfers] == ["send_recv", "send_recv"]
+    assert volume(transfers) == 2 * 16 * OUT
+    assert volume(sent("pp", Layout(pp=4, microbatches=16, vpp=2))) == 2 * volume(transfers)
+    assert volume(sent("pp", Layout(pp=4, tp=2, sp=True, microbatches=16))) == volume(transfers) / 2
+
+
+def test_cp_sends_keys_and_values_round_a_ring() -> None:
+    ring = [t for t in sent("cp", Layout(cp=4)) if t.collective == "send_recv"]
+    assert {t.overlaps for t in ring} == {"forward", "backward"}
+    assert sum(t.count for t in ring) == 3 * LAYERS * 3  # three hops, once forward and twice backward
+    assert all(t.message_bytes == 2 * OUT / 4 for t in ring)
+
+
+def test_ep_sends_each_token_to_its_experts() -> None:
+    transfers = sent("ep", Layout(dp=4, ep=4))
+    assert all(t.message_bytes == 2 * OUT for t in transfers)
+    assert sum(t.count for t in transfers) == 2 * 2 * LAYERS
+    assert all(t.message_bytes == OUT for t in sent("ep", Layout(dp=4, ep=4), model(top_k=1)))
+
+
+degrees = st.sampled_from([1, 2, 4, 8])
+
+
+@given(fsdp=degrees, tp=degrees, pp=degrees, micro=st.integers(1, 64), sp=st.booleans())
+def test_volumes_scale_with_micro_batches_and_shrink_with_the_model_ranks(fsdp: int, tp: int, pp: int, micro: int, sp: bool) -> None:
+    layout = Layout(fsdp=fsdp, tp=tp, pp=pp, microbatches=micro, sp=sp)
+    once = replace(layout, microbatches=1)
+    for axis in ("fsdp", "tp", "pp"):
+        assert isclose(volume(sent(axis, layout)), micro * volume(sent(axis, once)))
+    if fsdp > 1:
+        assert isclose(volume(sent("fsdp", layout)) * tp * pp, volume(sent("fsdp", Layout(fsdp=fsdp, microbatches=micro))))
+    for axis in ("fsdp", "tp", "pp", "cp", "ep", "dp"):
+        assert all(t.count > 0 and t.message_bytes > 0 and t.ranks > 1 for t in sent(axis, layout))
