@@ -283,8 +283,12 @@ KEYS = [
 
 
 def test_one_failing_call_costs_its_facts_and_no_others(library: Path, tmp_path: Path) -> None:
-    files = [changed(tmp_path, "hgx_h100", f"0.{key} !{code}", name=f"{key}.{code}.txt") for key in KEYS for code in (3, 4, 999)]
-    (base, _), *answers = ask(library, NVML / "hgx_h100.txt", *files)
+    files = [
+        changed(tmp_path, "hgx_h100", "system.count 2", f"0.{key} !{code}", name=f"{key}.{code}.txt")
+        for key in KEYS
+        for code in (3, 4, 999)
+    ]
+    (base, _), *answers = ask(library, changed(tmp_path, "hgx_h100", "system.count 2"), *files)
     paths = {path.split(".")[0] for fact in FACTS for path in fact.paths.split()} | {"links", "mig", "fabric"}
     costs_pairs = set()
     for (value, gaps), path in zip(answers, files, strict=True):
