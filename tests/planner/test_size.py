@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from hwbench.cli._planning import load_model, sends
 from hwbench.core.errors import UserError
 from hwbench.core.prediction import Rejected, Sizing, SizingAnswer
+from hwbench.core.profile import ClusterProfile
 from hwbench.core.registry import load_cluster, names
 from hwbench.planner.goodput import Failures
 from hwbench.planner.overrides import with_settings
@@ -167,16 +168,17 @@ def ranked(answer: SizingAnswer) -> list[str]:
 
 
 def test_clusters_are_ranked_by_cost_where_all_have_a_price() -> None:
-    def priced(cluster: str, usd: float) -> object:
+    def priced(cluster: str, usd: float) -> ClusterProfile:
         return with_settings(load_cluster(cluster), {"node.price_usd_per_hour": usd})
 
-    ask = Ask(tokens=300e9, deadline_s=60 * DAY, global_batch=1536)
+    model = load_model("gpt2-large", {})
+    ask = Ask(tokens=300e9, deadline_s=5 * DAY, global_batch=480)
     clusters = [load_cluster("dgx-a100-80gb"), load_cluster("dgx-h100")]
-    assert ranked(size(GPT3, ask, clusters, sends)) == ["dgx-h100", "dgx-a100-80gb"]
-    dear = size(GPT3, ask, [priced("dgx-a100-80gb", 1.0), priced("dgx-h100", 100.0)], sends)  # type: ignore[list-item]
+    assert ranked(size(model, ask, clusters, sends)) == ["dgx-h100", "dgx-a100-80gb"]
+    dear = size(model, ask, [priced("dgx-a100-80gb", 1.0), priced("dgx-h100", 100.0)], sends)
     assert dear.ranked_by == "cost"
     assert ranked(dear) == ["dgx-a100-80gb", "dgx-h100"]
-    fixed = size(GPT3, Ask(tokens=300e9, nodes=128, global_batch=1536), clusters, sends)
+    fixed = size(model, Ask(tokens=300e9, nodes=8, global_batch=512), clusters, sends)
     assert fixed.sizings[0].train_time_s < fixed.sizings[1].train_time_s
 
 
