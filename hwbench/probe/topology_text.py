@@ -15,7 +15,7 @@ from ._accelerator_text import pci_address, whole
 _COLOUR = re.compile(r"\x1b?\[[0-9;]*m")
 _AFFINITY = ("CPU Affinity", "NUMA Affinity", "GPU NUMA ID", "NUMA")
 _DEVICE = re.compile(r"^(GPU\d+|[0-9a-fA-F]{4,8}:[0-9a-fA-F]{2}:[0-9a-fA-F]{2}\.[0-7])$")
-_LABEL = re.compile(r"^[A-Za-z]\w*$")
+_LABEL = re.compile(r"^[A-Za-z]\w*\d\w*$")
 _RELATION = re.compile(r"^(X|NV\d+|PIX|PXB|PHB|NODE|SYS|SOC|N/A)$")
 _PEER = re.compile(r"^(X|OK|CNS|GNS|TNS|NS|DR|U|N/A)$")
 _CPU_LIST = re.compile(r"^\d+(-\d+)?(,\d+(-\d+)?)*$")
