@@ -22,7 +22,7 @@ NOT_PRIVATE = {"localhost", "none", "unknown", "n/a", "not specified", "default 
 _SHORTEST_ELSEWHERE = 4  # a shorter original is replaced in its own place only: it would match by chance elsewhere
 
 _UUID = re.compile(r"(?<![0-9A-Za-z])[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}(?![0-9A-Za-z])")
-_MAC = re.compile(r"(?<![0-9A-Za-z:.-])[0-9a-fA-F]{2}(?:([:-])[0-9a-fA-F]{2})(?:\1[0-9a-fA-F]{2}){4,18}(?![0-9A-Za-z:-])")
+_MAC = re.compile(r"(?<![0-9A-Za-z:.])[0-9a-fA-F]{2}(?:([:-])[0-9a-fA-F]{2})(?:\1[0-9a-fA-F]{2}){4,18}(?![0-9A-Za-z:-])")
 _GUID = re.compile(r"(?<![0-9A-Za-z:.])[0-9a-fA-F]{4}(?::[0-9a-fA-F]{4}){3}(?![0-9A-Za-z:.])")
 _IPV4 = re.compile(r"(?<![0-9A-Za-z.])\d{1,3}(?:\.\d{1,3}){3}(?![0-9A-Za-z]|\.\d)")
 _IPV6 = re.compile(r"(?<![0-9A-Za-z:.])[0-9a-fA-F]{0,4}(?::[0-9a-fA-F]{0,4}){2,7}(?![0-9A-Za-z:.])")
