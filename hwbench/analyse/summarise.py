@@ -7,7 +7,7 @@ from typing import Any, Final
 from hwbench.core.comparability import comparison_facts
 from hwbench.core.prediction import SizingAnswer
 from hwbench.core.record import Case, Record, Run, Samples
-from hwbench.core.summary import FactByRun, NotMeasured, RunFacts, Summary, Throughput
+from hwbench.core.summary import FactByRun, NotMeasured, RunFacts, Summary, Throughput, Verified
 from hwbench.core.workload import Workload
 
 from .findings import findings
@@ -25,6 +25,7 @@ def summarise(
     hwbench_version: str,
     workloads: Mapping[str, Workload] | None = None,
     sizing: SizingAnswer | None = None,
+    verified: Sequence[Verified] = (),
 ) -> Summary:
     """Everything a report of these runs shows; the first run is the one whose machine is described.
 
@@ -49,6 +50,7 @@ def summarise(
         roofs=ceilings,
         scaling=scaling(judged_rows),
         not_measured=tuple(lost for run in runs for lost in _not_measured(run, known)),
+        verified=tuple(verified),
         sizing=sizing,
         warnings=tuple(_warnings(runs, judged_rows)),
         measured_fraction=_measured_fraction(facts),

@@ -15,6 +15,8 @@ from hwbench.core.record import Run
 from hwbench.core.summary import Report, Summary
 from hwbench.core.workload import Workload
 
+from ._verification import verified
+
 SIZING_FILE = "sizing.json"
 """A run's folder may hold a sizing beside its records; the report then shows it."""
 
@@ -55,8 +57,15 @@ def summary_of(runs: Sequence[Run], sizing: SizingAnswer | None = None) -> Summa
     """The figures of these runs, as of now, with what the installed workloads say of their kinds and defaults."""
     from hwbench.analyse.summarise import summarise
 
-    made_at = datetime.now(UTC).isoformat(timespec="seconds")
-    return summarise(runs, made_at=made_at, hwbench_version=hwbench.__version__, workloads=installed_workloads(runs), sizing=sizing)
+    workloads = installed_workloads(runs)
+    return summarise(
+        runs,
+        made_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        hwbench_version=hwbench.__version__,
+        workloads=workloads,
+        sizing=sizing,
+        verified=verified(runs, workloads),
+    )
 
 
 def installed_workloads(runs: Sequence[Run]) -> dict[str, Workload]:

@@ -121,6 +121,23 @@ class Scaling(Value):
     """Of the efficiency; None where one of the two has no interval."""
 
 
+class Verified(Value):
+    """A training step that was measured and, from the same run's ceilings, predicted as if it had not been."""
+
+    run: str
+    workload: str
+    label: str
+    layout: str
+    dtype: str
+    measured_s: float
+    predicted_s: float
+    error_fraction: float
+    """predicted / measured - 1: above zero is a prediction too slow."""
+    fitted: bool
+    """Whether this step itself went into the calibration (a dp step gives the cost of communication), so that its error proves nothing."""
+    bottleneck: str
+
+
 class NotMeasured(Value):
     """A case that failed, was skipped or was never reached, and why."""
 
@@ -178,6 +195,8 @@ class Summary(Value):
     roofs: tuple[Roof, ...]
     scaling: tuple[Scaling, ...]
     not_measured: tuple[NotMeasured, ...]
+    verified: tuple[Verified, ...] = ()
+    """Predicted beside measured, for every training step of runs that measured the ceilings too."""
     sizing: SizingAnswer | None
     warnings: tuple[str, ...]
     """About the machine and the runs as a whole: noise, threads, unreadable records."""
