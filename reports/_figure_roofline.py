@@ -192,7 +192,7 @@ def _roof_labels(places: Sequence[_Place], window: _Window) -> list[dict[str, An
         wanted = height * scale
         shown = min(wanted, above - LABEL_PX)
         above = shown
-        text = f"{clean(_text.clip(place.layout, 14))} {clean(roof.dtype or '')}: {_text.roof_rate(roof)}"
+        text = clean(f"{_text.roof_rate(roof)} {roof.dtype} {place.layout}")
         spot = {
             "xref": "paper",
             "x": 1,
@@ -231,6 +231,6 @@ def unplaced(summary: Summary) -> tuple[str, ...]:
     """Sentences about the cases that the plot can't place: without FLOPs there is no intensity, only a share of the memory roof."""
     rows = [row for row in summary.throughput if row.kind not in ("ceiling", "collective") and row not in pointed(summary)]
     return tuple(
-        f"{row.workload} {_text.variant(row)}: {_text.traffic(row)}, {format_fraction(row.roof_fraction)} of the memory roof"
+        f"{row.workload} {row.label}: {_text.traffic(row)}, {format_fraction(row.roof_fraction)} of the memory roof"
         for row in rows
     )

@@ -95,12 +95,19 @@ def measurement(shape: Shape, *, ranks: int = 1, slower: float = 1.0, spread: fl
 
 
 def record(
-    name: str = "gpt", *, layout: str = "single", process: int = 0, slower: float = 1.0, spread: float = 0.03, at_s: float = 0.0, **case: Any
+    name: str = "gpt",
+    *,
+    layout: str = "single",
+    process: int = 0,
+    slower: float = 1.0,
+    spread: float = 0.03,
+    at_s: float = 0.0,
+    **case: Any,
 ) -> Record:
     """A done record of a made-up workload; `case` overrides fields of its Case."""
     ranks = parse_layout(layout).world_size
     measured = measurement(SHAPES[name], ranks=ranks, slower=slower, spread=spread, seed=process)
-    fields = {"workload": name, "config": {"size": 512, "batch": 8}, "layout": layout, "process": process} | case
+    fields: dict[str, Any] = {"workload": name, "config": {"size": 512, "batch": 8}, "layout": layout, "process": process} | case
     return Record(
         case=Case(**fields),
         outcome="done",
@@ -152,7 +159,8 @@ def run(records: tuple[Record, ...] = (), *, id: str = "20261120-093000", cases:
         versions={"torch": "2.13.0+cpu", "python": "3.11.2"},
         commit="4f2c81d",
     )
-    return Run(**({"path": f"hwbench-results/{id}", "header": header, "records": records, "finished": True} | other))
+    fields: dict[str, Any] = {"path": f"hwbench-results/{id}", "header": header, "records": records, "finished": True}
+    return Run(**(fields | other))
 
 
 DP2_SLOWDOWN = {"triad": 1.35, "matmul": 1.04, "embedding": 1.22, "attention": 1.07, "lstm": 1.31, "gpt": 1.16}

@@ -53,7 +53,11 @@ function annotationsFor(layout, width) {
   const all = (layout.annotations || []).filter((note) => note.name !== "wide" || width >= NARROW_PX);
   const room = width - layout.margin.l - layout.margin.r;
   const values = new Map(all.filter((note) => note.name === "value").map((note) => [note.y, widthOf(decoded(note.text))]));
-  return all.map((note) => (note.name === "label" ? { ...note, text: fitted(note.text, room - (values.get(note.y) || 0) - 14) } : note));
+  return all.map((note) => {
+    if (note.name === "label") return { ...note, text: fitted(note.text, room - (values.get(note.y) || 0) - 14) };
+    if (note.name === "wide") return { ...note, text: fitted(note.text, layout.margin.r - 12) };
+    return note;
+  });
 }
 
 function layoutFor(figure, width) {
@@ -94,9 +98,10 @@ function draw(figures) {
 async function start() {
   const scripts = [...document.querySelectorAll("script[data-figure]")];
   const figures = scripts.map((script) => [document.getElementById(script.dataset.figure), JSON.parse(script.textContent)]);
-  if (!figures.length) return;
-  await loadPlotly();
-  draw(figures);
+  if (figures.length) {
+    await loadPlotly();
+    draw(figures);
+  }
   let waiting = 0;
   addEventListener("resize", () => {
     clearTimeout(waiting);
