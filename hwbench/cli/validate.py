@@ -1,0 +1,96 @@
+"""Predict published measurements by constants that saw nothing of their source, and print the accuracy card."""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from hwbench.core.codec import to_json
+from hwbench.core.errors import UserError
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from hwbench.planner.card import Card, Score
+
+
+@click.command()
+@click.option(
+    "--table", type=click.Path(path_type=Path, dir_okay=False), metavar="ROWS.csv", help="Measured rows.  [default: the shipped ones]"
+)
+@click.option("--leave-out", default="source_family", show_default=True, metavar="COLUMN", help="Rows that share it are left out together.")
+@click.option("--anchor", type=click.IntRange(0, 100), default=0, metavar="N", help="Rows of a group that set its framework's constant.")
+@click.option("--output", type=click.Path(path_type=Path), metavar="PREDICTIONS.csv", help="Write every row's prediction there.")
+@click.option("--json", "as_json", is_flag=True, help="Print the card as JSON.")
+def command(table: Path | None, leave_out: str, anchor: int, output: Path | None, as_json: bool) -> None:
+    r"""Predict measured training steps, each group of rows (a source family) by constants fitted without it, and score them.
+
+    With --anchor N up to N rows of each group set one constant of their framework; they are not predicted and not scored.
+
+    \b
+    hwbench validate
+    hwbench validate --anchor 3
+    hwbench validate --table rows.csv --leave-out source_family --output predictions.csv
+    """
+    from hwbench.planner.card import score
+    from hwbench.planner.fit import measurements_path
+    from hwbench.planner.leave_out import validate
+    from hwbench.planner.rows import read_table
+    from hwbench.planner.table import ids_of, write_predictions
+
+    path = table or measurements_path()
+    rows = read_table(path)
+    lines = validate(rows, leave_out, anchors=anchor)
+    if output is not None:
+        write_predictions(output, ids_of(rows), lines)
+    protocol = f"each {leave_out} left out in turn" + (f", up to {anchor} of its rows anchor its framework" if anchor else ", blind")
+    card = score(rows, lines, leave_out, protocol)
+    if card is None:
+        raise UserError(
+            f"{path}: no row has a measured_step_time_s and can be expressed", hint="predict them with `hwbench predict --table`"
+        )
+    if as_json:
+        click.echo(to_json(card, pretty=True), nl=False)
+        return
+    _print(card)
+
+
+def _print(card: "Card") -> None:
+    from rich.console import Console
+
+    console = Console(file=sys.stdout, highlight=False)
+    console.print(f"Accuracy: {card.protocol}", style="bold", soft_wrap=True)
+    console.print(_scores(card))
+    console.print(
+        f"predicted {card.predicted} of {card.rows} rows; mean over groups {_percent(card.mean_over_groups_fraction)}", soft_wrap=True
+    )
+    if card.mean_regret_fraction is not None and card.mean_rank_correlation is not None:
+        regret = f"mean regret {_percent(card.mean_regret_fraction)}, rank correlation {card.mean_rank_correlation:.2f}"
+        console.print(f"layout choice in {card.layout_groups} sets of four or more layouts: {regret}", soft_wrap=True)
+    if card.memory_error_fraction is not None:
+        console.print(f"peak memory: mean error {_percent(card.memory_error_fraction)}", soft_wrap=True)
+
+
+def _scores(card: "Card") -> "Table":
+    from rich import box
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE)
+    table.add_column("group", no_wrap=True)
+    for heading in ("rows", "error", "median", "p90", "90 % covers", "width"):
+        table.add_column(heading, justify="right")
+    for one in card.groups:
+        table.add_row(*_cells(one))
+    table.add_section()
+    table.add_row(*_cells(card.total), style="bold")
+    return table
+
+
+def _cells(one: "Score") -> tuple[str, ...]:
+    errors = (one.mape_fraction, one.median_fraction, one.p90_fraction, one.coverage_fraction, one.width_fraction)
+    return (one.group, str(one.rows), *("" if value is None else _percent(value) for value in errors))
+
+
+def _percent(fraction: float) -> str:
+    return f"{100 * fraction:.1f} %"

@@ -1,0 +1,169 @@
+"""Predicting published measurements by constants that saw nothing of their source: what `hwbench validate` does.
+
+Every group of rows (a source family) is left out in turn: constants are fitted to all other rows, shipped and of the table, and predict it.
+Its interval comes from the errors of the other groups, each of them predicted by constants that saw neither it nor the group left out.
+Anchored, up to N rows of the group, chosen without a look at what was measured, set one constant of their framework and are not predicted.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from hwbench.core.errors import UserError
+
+from .conformal import doubt, interval, quantile
+from .constants import from_vector
+from .fit import Fit, Measured, fit, load, measurements_path, without
+from .model import evaluate, step_s
+from .rows import Rows, columns
+from .table import Line, readable
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Array = NDArray[np.float64]
+    Mask = NDArray[np.bool_]
+
+HOLD = 0.25
+"""Rows' worth of belief that a framework's constant is 1: an anchored constant is the anchors' mean log error times n / (n + HOLD)."""
+ELSEWHERE = 0.5
+"""Share of the anchors' constant that a framework of the same source without an anchor takes over."""
+ANCHORED = "anchor: sets the framework's constant and is not predicted"
+
+
+class Guess(NamedTuple):
+    """The logarithm of the predicted step of some rows, and the width of their intervals."""
+
+    log_step: Array
+    width: Array
+    anchors: Mask
+
+
+def validate(table: Sequence[Mapping[str, str]], group: str, *, anchors: int = 0) -> list[Line]:
+    """A line for every row of the table, each group left out in turn. UserError where the table has no such column."""
+    if not table or group not in table[0]:
+        raise UserError(f"the table has no column {group!r} to leave out by")
+    read = readable(table)
+    lines = [Line(None, None, None, None, read.reasons.get(place, "")) for place in range(len(table))]
+    if not read.setups:
+        return lines
+    own = [table[place] for place in read.places.tolist()]
+    rows = columns(read.setups)
+    labels = np.array([row[group] for row in own], dtype=np.str_)
+    known = _measured(own, rows, labels, group)
+    for label in dict.fromkeys(labels.tolist()):
+        mask = labels == label
+        chosen = np.flatnonzero(mask).tolist()
+        measured = np.array([_step(own[place]) for place in chosen])
+        guess, memory = _predict(known, label, columns([read.setups[place] for place in chosen]), measured, anchors)
+        low, high = interval(np.exp(guess.log_step), guess.width)
+        for number, place in enumerate(chosen):
+            line = Line(float(np.exp(guess.log_step[number])), float(low[number]), float(high[number]), float(memory[number]))
+            lines[int(read.places[place])] = Line(None, None, None, None, ANCHORED) if guess.anchors[number] else line
+    return lines
+
+
+def pick_anchors(rows: Rows, log_step: Array, count: int) -> NDArray[np.int64]:
+    """Up to `count` rows to measure: shared out over the frameworks by their rows, each the middle of its share of predicted speed."""
+    frameworks = np.array(frameworks_of(rows))
+    sizes = Counter(frameworks.tolist())
+    picked: list[int] = []
+    for name, share in _shares(sizes, count).items():
+        mine = np.flatnonzero(frameworks == name)
+        speed = log_step[mine] + np.log(rows.gpus[mine] / (rows.global_batch[mine] * rows.sequence[mine] * rows.parameters[mine]))
+        order = mine[np.argsort(speed, kind="stable")]
+        picked += [int(order[min(len(order) - 1, int((2 * i + 1) / (2 * share) * len(order)))]) for i in range(share)]
+    return np.array(sorted(set(picked)), dtype=np.int64)
+
+
+def frameworks_of(rows: Rows) -> list[str]:
+    """Framework names without their versions: 'NeMo 24.09/24.11' and 'NeMo 25.04' are one framework."""
+    return [re.sub(r"[\d.]+(/[\d.]+)*|container", "", setup.software.name.lower()).strip() for setup in rows.setups]
+
+
+def _predict(known: Measured, label: str, rows: Rows, measured: Array, anchors: int) -> tuple[Guess, Array]:
+    done = fit(known, known.family != label)
+    steps = evaluate(rows, from_vector(done.logarithms))
+    log_step = np.log(steps.step_s)
+    guess = _anchored(rows, log_step, measured, anchors)
+    scale = _calibrate(known, done, label, anchors)
+    return Guess(guess.log_step, scale * doubt(rows), guess.anchors), steps.memory.total_bytes
+
+
+def _calibrate(known: Measured, done: Fit, label: str, anchors: int) -> float:
+    """The quantile of the other groups' scores, each group predicted without itself and without `label`."""
+    scores: list[Array] = []
+    families: list[NDArray[np.str_]] = []
+    for other in dict.fromkeys(known.family.tolist()):
+        if other == label:
+            continue
+        mask = known.family == other
+        inside = _subset(known, mask)
+        log_step = np.log(step_s(inside.rows, from_vector(without(done, mask))))
+        guess = _anchored(inside.rows, log_step, inside.step_s, anchors)
+        error = np.abs(np.log(inside.step_s) - guess.log_step) / doubt(inside.rows)
+        scores.append(error[~guess.anchors])
+        families.append(inside.family[~guess.anchors])
+    return quantile(np.concatenate(scores), np.concatenate(families)) if scores else float("inf")
+
+
+def _anchored(rows: Rows, log_step: Array, measured: Array, anchors: int) -> Guess:
+    """Shift each framework by the mean error of its anchors, held to no shift; never more than half of the rows anchor."""
+    mask = np.zeros(len(rows), dtype=bool)
+    anchors = min(anchors, len(rows) // 2)
+    if anchors == 0:
+        return Guess(log_step, np.zeros(len(rows)), mask)
+    picked = pick_anchors(rows, log_step, anchors)
+    picked = picked[np.isfinite(measured[picked])]
+    mask[picked] = True
+    errors = np.log(measured[picked]) - log_step[picked]
+    frameworks = np.array(frameworks_of(rows))
+    shift = np.full(len(rows), ELSEWHERE * _held_mean(errors))
+    for name in dict.fromkeys(frameworks[picked].tolist()):
+        shift[frameworks == name] = _held_mean(errors[frameworks[picked] == name])
+    return Guess(log_step + shift, np.zeros(len(rows)), mask)
+
+
+def _held_mean(errors: Array) -> float:
+    return float(errors.sum() / (len(errors) + HOLD)) if len(errors) else 0.0
+
+
+def _shares(sizes: Counter[str], count: int) -> dict[str, int]:
+    """`count` anchors over frameworks: one each from the largest on, the rest to whichever has most rows per anchor."""
+    shares = {name: 1 for name, _ in sizes.most_common(count)}
+    while sum(shares.values()) < min(count, sizes.total()):
+        best = max(shares, key=lambda name: sizes[name] / (shares[name] + 1))
+        shares[best] += 1
+    return shares
+
+
+def _measured(own: Sequence[Mapping[str, str]], rows: Rows, labels: NDArray[np.str_], group: str) -> Measured:
+    """All rows with a measured step: the shipped ones that the table does not repeat, and the table's own, grouped by `group`."""
+    shipped = load(measurements_path())
+    mine = {row.get("id", "") for row in own}
+    other = [place for place, row in enumerate(shipped.table) if row["id"] not in mine]
+    step = np.array([_step(row) for row in own])
+    usable = np.flatnonzero(np.isfinite(step)).tolist()
+    setups = [rows.setups[place] for place in usable] + [shipped.rows.setups[place] for place in other]
+    table = tuple(dict(own[place]) for place in usable) + tuple(shipped.table[place] for place in other)
+    family = [str(labels[place]) for place in usable] + [shipped.table[place].get(group, "") for place in other]
+    return Measured(columns(setups), np.concatenate([step[usable], shipped.step_s[other]]), np.array(family, dtype=np.str_), table)
+
+
+def _subset(known: Measured, mask: Mask) -> Measured:
+    places = np.flatnonzero(mask).tolist()
+    table = tuple(known.table[place] for place in places)
+    return Measured(columns([known.rows.setups[place] for place in places]), known.step_s[mask], known.family[mask], table)
+
+
+def _step(row: Mapping[str, str]) -> float:
+    try:
+        value = float(row.get("measured_step_time_s") or "nan")
+    except ValueError:
+        return float("nan")
+    return value if value > 0 else float("nan")

@@ -1,0 +1,147 @@
+import numpy as np
+import pytest
+
+from hwbench.core.errors import UserError
+from hwbench.planner.card import rank_correlation, score
+from hwbench.planner.conformal import doubt, interval, quantile
+from hwbench.planner.constants import Constants, fitted, from_vector, names, priors, shipped, spreads
+from hwbench.planner.fit import Measured, fit, load, measurements_path, without
+from hwbench.planner.leave_out import ANCHORED, pick_anchors, validate
+from hwbench.planner.model import step_s
+from hwbench.planner.rows import columns, read_table
+from hwbench.planner.table import Line
+
+TABLE = read_table(measurements_path())
+SHIPPED = load(measurements_path())
+
+
+@pytest.fixture(scope="module")
+def blind() -> list[Line]:
+    return validate(TABLE, "source_family")
+
+
+@pytest.fixture(scope="module")
+def anchored() -> list[Line]:
+    return validate(TABLE, "source_family", anchors=3)
+
+
+def test_the_blind_score_does_not_fall(blind: list[Line]) -> None:
+    """The guard: measured 10.2 % mean, 8.0 % median, p90 21.8 % when it was written."""
+    card = score(TABLE, blind, "source_family", "blind")
+    assert card is not None
+    assert card.predicted == card.rows == len(TABLE)
+    assert card.total.mape_fraction < 0.115
+    assert card.total.median_fraction < 0.090
+    assert card.total.p90_fraction < 0.245
+    assert card.total.coverage_fraction is not None
+    assert 0.85 <= card.total.coverage_fraction <= 0.95
+    assert card.total.width_fraction is not None
+    assert card.total.width_fraction < 0.5
+    assert all(one.coverage_fraction is not None and one.coverage_fraction >= 0.75 for one in card.groups)
+    assert card.mean_regret_fraction is not None
+    assert card.mean_regret_fraction < 0.02
+    assert card.mean_rank_correlation is not None
+    assert card.mean_rank_correlation > 0.8
+
+
+def test_the_anchored_score_does_not_fall(anchored: list[Line]) -> None:
+    card = score(TABLE, anchored, "source_family", "anchored")
+    assert card is not None
+    assert card.total.mape_fraction < 0.10
+    assert card.total.median_fraction < 0.07
+    assert card.total.p90_fraction < 0.22
+    assert card.mean_over_groups_fraction < 0.11
+    left = [line for line in anchored if line.step_s is None]
+    assert {line.reason for line in left} == {ANCHORED}
+    assert len(left) <= 3 * len(card.groups)
+
+
+def test_anchors_are_chosen_without_a_look_at_what_was_measured() -> None:
+    logs = np.log(step_s(SHIPPED.rows, fitted()))
+    picked = pick_anchors(SHIPPED.rows, logs, 3)
+    assert len(picked) == 3
+    assert (picked == pick_anchors(SHIPPED.rows, logs, 3)).all()
+
+
+def test_the_shipped_constants_are_the_fit_of_the_shipped_rows() -> None:
+    assert sum(shipped().fitted_on.values()) == len(TABLE)
+    done = fit(SHIPPED, np.ones(len(TABLE), dtype=bool))
+    assert np.allclose(np.log([getattr(fitted(), name) for name in names()]), done.logarithms, atol=2e-3)
+
+
+def test_a_fit_finds_the_constants_that_made_its_rows() -> None:
+    truth = priors()
+    moved = names().index("sustained_ampere"), names().index("elementwise_eager")
+    truth[moved[0]] -= 0.05
+    truth[moved[1]] += 0.2
+    made = Measured(SHIPPED.rows, step_s(SHIPPED.rows, from_vector(truth)), SHIPPED.family, SHIPPED.table)
+    found = fit(made, np.ones(len(TABLE), dtype=bool)).logarithms
+    assert (np.abs(found - truth)[list(moved)] < 0.5 * np.abs(truth - priors())[list(moved)]).all()
+    assert np.abs(np.log(step_s(SHIPPED.rows, from_vector(found)) / made.step_s)).mean() < 0.01
+
+
+def test_without_rows_a_fit_keeps_its_priors() -> None:
+    one = SHIPPED.family == "MT-NLG"
+    done = fit(SHIPPED, one)
+    index = names().index("grouped")
+    assert done.logarithms[index] == pytest.approx(priors()[index], abs=1e-6)
+
+
+def test_taking_rows_away_in_one_step_is_near_to_fitting_again() -> None:
+    out = SHIPPED.family == "DGXC"
+    quick = without(fit(SHIPPED, np.ones(len(TABLE), dtype=bool)), out)
+    exact = fit(SHIPPED, ~out).logarithms
+    logs = [np.log(step_s(SHIPPED.rows, from_vector(one))) for one in (quick, exact)]
+    assert np.abs(logs[0] - logs[1]).mean() < 0.01
+
+
+def test_every_constant_has_a_prior_a_spread_and_a_reason() -> None:
+    assert (spreads() > 0).all()
+    assert len(names()) == len(priors()) == len(spreads())
+    assert np.allclose([getattr(Constants(), name) for name in names()], np.exp(priors()))
+
+
+def test_the_quantile_covers_what_it_says() -> None:
+    rng = np.random.default_rng(7)
+    scores = np.abs(rng.normal(size=400))
+    family = np.array(["a"] * 300 + ["b"] * 100)
+    found = quantile(scores, family)
+    assert 0.88 <= (scores <= found).mean() <= 0.93
+    assert quantile(np.array([]), np.array([], dtype=str)) == float("inf")
+
+
+def test_intervals_are_around_the_prediction() -> None:
+    low, high = interval(np.array([2.0]), np.array([0.2]))
+    assert low[0] < 2 < high[0]
+    assert low[0] * high[0] == pytest.approx(4.0)
+    assert (doubt(SHIPPED.rows) >= 1).all()
+
+
+def test_a_card_counts_as_the_protocol_says() -> None:
+    table = [{"source_family": "a", "measured_step_time_s": "2", "tp": str(tp), "mem_gib_reported": "10"} for tp in (1, 2, 4, 8)]
+    lines = [Line(2.0 * factor, 1.0, 3.0, 11 * 2**30) for factor in (1.0, 1.1, 0.9, 1.2)]
+    card = score(table, lines, "source_family", "test")
+    assert card is not None
+    assert card.total.mape_fraction == pytest.approx(0.1)
+    assert card.total.coverage_fraction == 1.0
+    assert card.mean_regret_fraction == 0.0
+    assert card.memory_error_fraction == pytest.approx(0.1)
+    assert score(table, [Line(None, None, None, None, "no")] * 4, "source_family", "test") is None
+
+
+def test_ranks_share_ties() -> None:
+    assert rank_correlation([1, 2, 3, 4], [10, 20, 30, 40]) == pytest.approx(1.0)
+    assert rank_correlation([1, 2, 2, 4], [4, 2, 2, 1]) == pytest.approx(-1.0)
+    assert rank_correlation([1, 1], [1, 2]) == 0.0
+
+
+def test_a_column_that_is_not_there_is_refused() -> None:
+    with pytest.raises(UserError, match="no column 'supplier'"):
+        validate(TABLE[:2], "supplier")
+
+
+def test_a_small_group_can_be_validated() -> None:
+    few = [row for row in TABLE if row["source_family"] == "MT-NLG"]
+    lines = validate(few, "source_family", anchors=3)
+    assert [line.step_s is None for line in lines].count(True) == 1
+    assert len(columns(SHIPPED.rows.setups[:2])) == 2

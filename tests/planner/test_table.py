@@ -1,0 +1,174 @@
+import csv
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hwbench.core.errors import UserError
+from hwbench.planner.accelerators import find_part, parts
+from hwbench.planner.constants import fitted, shipped
+from hwbench.planner.fit import measurements_path
+from hwbench.planner.model import evaluate
+from hwbench.planner.rows import READ, columns, network_bytes_per_s, read_setup, read_table
+from hwbench.planner.table import HEADER, ids_of, predict_table, write_predictions
+
+MEASURED = "metric_name metric_value flops_convention measured_step_time_s mem_gib_reported notes source source_table source_family id config_complete"
+TABLE = read_table(measurements_path())
+
+
+def row(**changes: object) -> dict[str, str]:
+    values = {
+        "hardware": "H100-SXM5-80GB",
+        "gpus": 64,
+        "layers": 32,
+        "hidden": 4096,
+        "heads": 32,
+        "seq_len": 4096,
+        "dtype": "bf16",
+        "framework": "torchtitan",
+        "year": 2025,
+        "zero_stage": "fsdp",
+        "global_batch": 128,
+        "micro_batch": 1,
+        "recompute": "none",
+    }
+    return {key: str(value) for key, value in (values | changes).items()}
+
+
+def step_s(**changes: object) -> float:
+    line = predict_table([row(**changes)], fitted(), 0.15)[0]
+    assert line.step_s is not None, line.reason
+    return line.step_s
+
+
+def test_every_shipped_row_is_expressed_and_has_its_line(tmp_path: Path) -> None:
+    lines = predict_table(TABLE, fitted(), shipped().width)
+    assert all(line.step_s for line in lines)
+    write_predictions(tmp_path / "out.csv", ids_of(TABLE), lines)
+    with (tmp_path / "out.csv").open() as file:
+        written = list(csv.DictReader(file))
+    assert list(written[0]) == list(HEADER)
+    assert [one["id"] for one in written] == [one["id"] for one in TABLE]
+
+
+def test_what_was_measured_is_never_read(tmp_path: Path) -> None:
+    blank = [{key: "" if key in MEASURED.split() else value for key, value in one.items()} for one in TABLE]
+    outputs = []
+    for name, table in (("as-is", TABLE), ("blank", blank)):
+        path = tmp_path / f"{name}.csv"
+        write_predictions(path, ids_of(TABLE), predict_table(table, fitted(), shipped().width))
+        outputs.append(path.read_bytes())
+    assert outputs[0] == outputs[1]
+    assert not set(READ) & set(MEASURED.split())
+
+
+def test_parts_add_up_and_nothing_is_negative() -> None:
+    rows = columns([read_setup(one) for one in TABLE])
+    steps = evaluate(rows, fitted())
+    assert np.allclose(sum(steps.parts.values()), steps.step_s, rtol=1e-12)
+    assert all((seconds >= 0).all() for seconds in steps.parts.values())
+    assert (steps.memory.total_bytes > 0).all()
+
+
+def test_an_unknown_accelerator_is_refused_by_name_and_the_others_go_on() -> None:
+    bad, good = predict_table([row(hardware="H200-SXM-142GB"), row()], fitted(), 0.1)
+    assert bad.step_s is None
+    assert "H200-SXM-142GB" in bad.reason
+    assert "H200-SXM-141GB" in bad.reason, "the nearest name is the hint"
+    assert good.step_s is not None
+
+
+@pytest.mark.parametrize(
+    "changes, words",
+    [
+        ({"dtype": "fp8", "hardware": "A100-SXM4-80GB"}, "no fp8 rate is known"),
+        ({"dtype": "bf16", "hardware": "V100-SXM2-32GB"}, "no bf16 rate is known"),
+        ({"dtype": "bf17"}, "unknown dtype 'bf17'"),
+        ({"gpus": 0}, "gpus = 0"),
+        ({"gpus": ""}, "gpus is empty"),
+        ({"layers": "many"}, "layers: expected a number, found 'many'"),
+        ({"tp": 8, "pp": 16}, "tp·pp·cp = 8·16·1 is more than 64"),
+        ({"pp": 64}, "pp = 64 is more than 32 layers"),
+        ({"zero_stage": "4"}, "zero_stage: expected 0, 1, 2, 3, fsdp or hsdp, found '4'"),
+        ({"recompute": "some"}, "recompute: expected one of"),
+        ({"experts": 8, "ep": 16}, "ep = 16 is more than 8 experts"),
+        ({"hardware": "A100-PCIe-40GB"}, "no scale-up bandwidth is known"),
+    ],
+)
+def test_what_cannot_be_expressed_says_why_with_its_numbers(changes: dict[str, object], words: str) -> None:
+    line = predict_table([row(**changes)], fitted(), 0.1)[0]
+    assert line.step_s is None
+    assert words in line.reason
+
+
+def test_every_catalogued_accelerator_with_a_16_bit_rate_is_predicted() -> None:
+    for part in parts().values():
+        dtype = "bf16" if "bf16" in part.peaks else "fp16"
+        if dtype in part.peaks:
+            assert step_s(hardware=part.name, dtype=dtype, gpus=1, global_batch=4) > 0
+
+
+def test_a_name_in_brackets_is_the_same_part() -> None:
+    assert find_part("V100-SXM3-32GB (DGX-2)") is find_part("v100-sxm3-32gb")
+
+
+def test_every_framework_is_predicted() -> None:
+    for name in ("torchtitan", "InternEvo", "fms-fsdp", "lit-gpt", "AutoModel", "MaxText", "Megatron-LM core 0.12", "something new"):
+        assert step_s(framework=name) > 0
+
+
+def test_every_recompute_policy_costs_what_it_repeats() -> None:
+    none, selective, every_second, full = (step_s(recompute=name) for name in ("none", "selective-op", "selective-layer", "full"))
+    assert none < selective < every_second < full < 1.45 * none
+
+
+def test_an_unknown_framework_is_less_sure() -> None:
+    known, unknown = predict_table([row(), row(framework="something new")], fitted(), 0.15)
+    assert known.high_s is not None
+    assert unknown.high_s is not None
+    assert unknown.high_s / unknown.step_s > known.high_s / known.step_s  # type: ignore[operator]
+
+
+def test_trends_have_the_right_sign() -> None:
+    assert step_s(global_batch=256) > 1.8 * step_s()
+    assert step_s(dtype="fp8") < step_s()
+    assert step_s(hardware="B200-SXM-180GB") < step_s() < step_s(hardware="A100-SXM4-80GB")
+    assert step_s(hardware="H100-96GB-HBM2e-500W") > step_s()
+    assert step_s(zero_stage="hsdp", interconnect="100Gb/s per node") < step_s(interconnect="100Gb/s per node")
+    assert step_s(cp=2, dp=32, seq_len=8192) > step_s()
+
+
+def test_a_slow_network_makes_a_slow_step() -> None:
+    assert step_s(interconnect="100 Gb/s per node") > step_s(interconnect="8x NDR IB 400Gb/node") * 1.5
+
+
+@pytest.mark.parametrize(
+    "text, expected",
+    [
+        ("RoCE 1600Gbps/node", 25e9),
+        ("8x HDR IB 200Gb/node (Selene)", 25e9),
+        ("HDR IB 800 Gb/s per node (vTrain config)", 12.5e9),
+        ("NVSwitch intra-node", None),
+        ("", None),
+    ],
+)
+def test_the_network_is_read_from_its_column(text: str, expected: float | None) -> None:
+    assert network_bytes_per_s(text, 8) == expected
+
+
+@given(st.dictionaries(st.sampled_from(READ), st.text(max_size=12)))
+def test_no_text_breaks_the_reader(changes: dict[str, str]) -> None:
+    line = predict_table([row(**changes)], fitted(), 0.1)[0]
+    assert (line.step_s is None) == bool(line.reason)
+
+
+def test_a_table_without_a_column_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "rows.csv"
+    path.write_text("id,hardware\n1,H100-SXM5-80GB\n")
+    with pytest.raises(UserError, match="column gpus, layers"):
+        read_table(path)
+    path.write_text("")
+    with pytest.raises(UserError, match="no rows"):
+        read_table(path)
