@@ -4,7 +4,7 @@ One accelerator is what one rank had: a share of the CPUs, or one device. Rates 
 share memory bandwidth. What was not measured is absent, and a note says so; nothing comes from a datasheet.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from statistics import median
 from typing import NamedTuple
 
@@ -24,7 +24,6 @@ from .throughput import rows
 NAME = "here"
 """Name of the calibrated profile, for `hwbench size --cluster here`."""
 SHARED = "shared memory"
-NO_PRICE = "Price and power are not measured: give them with --price-usd-per-hour and --set node.power_w=…"
 
 
 class _Measured(NamedTuple):
@@ -39,42 +38,38 @@ class _Measured(NamedTuple):
 def calibrate(run: Run) -> ClusterProfile:
     """The profile `here` of the machine a run was measured on. UserError where the run has no matrix product to take a rate from.
 
-    Peak: the fastest matrix product of a dtype, FLOP/s a rank. Efficiency by size: products and triads against the fastest.
-    Memory: what this process may use, shared out. Network: what a dp step takes longer than the same step alone.
+    Peak: the fastest matrix product of a dtype, FLOP/s a rank. Memory bandwidth: the triad of the largest working set. Efficiency by size:
+    the others against these. Memory: what this process may use, shared out. Network: what a dp step takes longer than the same step alone.
     """
     seen = _select(run)
-    peaks = _best(seen, COMPUTE_ROOF, lambda row: row.flops_per_s, by_dtype=True)
-    bandwidth = _best(seen, MEMORY_ROOF, lambda row: row.bytes_per_s, by_dtype=False).get("")
+    peaks = _peaks(seen)
     if not peaks:
-        raise UserError(
-            f"run {run.header.id}: no matrix product was measured", hint="run `hwbench run --suite ceilings`, then calibrate from it"
-        )
-    memory, memory_source = _memory_bytes(run, seen)
+        hint = "run `hwbench run --suite ceilings`, then calibrate from it"
+        raise UserError(f"run {run.header.id}: no matrix product was measured", hint=hint)
+    memory = _memory_bytes(run, seen)
+    bandwidth, memory_curve = _streaming(seen)
     tier = _tier(seen)
-    notes = [*_notes(run, seen), *([] if bandwidth else ["No triad was measured: memory bandwidth is unknown."])]
-    notes += [] if tier else ["No dp layout was measured beside single: what ranks can exchange is unknown."]
     profile = ClusterProfile(
         name=NAME,
         description=f"this machine: {seen.ranks} × {_what(run, seen)}, calibrated from run {run.header.id}",
         accelerator=Accelerator(
             name=_what(run, seen),
             vendor=run.header.inventory.cpu.vendor or "unknown",
-            memory_bytes=None if memory is None else memory / (seen.ranks if _on_cpu(seen) else 1),
+            memory_bytes=memory / seen.ranks if memory is not None and _on_cpu(seen) else memory,
             memory_bandwidth_bytes_per_s=bandwidth,
             peak_flops_per_s=peaks,
         ),
         node=Node(accelerators=seen.ranks, memory_bytes=memory if _on_cpu(seen) else None, cpus=run.header.inventory.cpu.model),
         tiers=() if tier is None else (tier,),
         efficiency=Efficiency(
-            matmul={dtype: _curve(seen, COMPUTE_ROOF, dtype, peak) for dtype, peak in peaks.items()},
-            memory=_curve(seen, MEMORY_ROOF, None, bandwidth) if bandwidth else (),
+            matmul={dtype: _product_curve(seen, dtype, peak) for dtype, peak in peaks.items()},
+            memory=memory_curve,
             attention_fraction=_attention(seen, peaks),
         ),
         nodes=1,
         sources={},
-        notes=tuple(notes),
     )
-    return _with_sources(profile, seen, memory_source)
+    return replace(profile, sources=_sources(profile, seen), notes=_notes(run, seen, profile))
 
 
 def _select(run: Run) -> _Measured:
@@ -94,21 +89,39 @@ def _ceilings(seen: _Measured, workload: str, dtype: str | None) -> list[Through
     return [row for row in mine if row.world_size == most]
 
 
-def _best(seen: _Measured, workload: str, rate: Callable[[Throughput], float], *, by_dtype: bool) -> dict[str, float]:
-    """The highest rate a rank reached: by dtype, or the one of all under ''."""
-    dtypes: Iterable[str | None] = sorted({row.dtype for row in seen.rows if row.workload == workload}) if by_dtype else [None]
-    ceilings = {dtype: _ceilings(seen, workload, dtype) for dtype in dtypes}
-    return {dtype or "": max(rate(row) / row.world_size for row in mine) for dtype, mine in ceilings.items() if mine}
+def _peaks(seen: _Measured) -> dict[str, float]:
+    """The fastest matrix product of each dtype, FLOP/s a rank."""
+    dtypes = sorted({row.dtype for row in seen.rows if row.workload == COMPUTE_ROOF})
+    return {dtype: max(row.flops_per_s / row.world_size for row in _ceilings(seen, COMPUTE_ROOF, dtype)) for dtype in dtypes}
 
 
-def _curve(seen: _Measured, workload: str, dtype: str | None, peak: float) -> tuple[CurvePoint, ...]:
-    """Share of the best rate by size: FLOPs of a product, bytes of a triad."""
-    by_size: dict[float, float] = {}
-    for row in _ceilings(seen, workload, dtype):
-        amount, rate = (row.flops_per_step, row.flops_per_s) if dtype else (row.bytes_per_step, row.bytes_per_s)
-        size = amount / row.world_size
-        by_size[size] = max(by_size.get(size, 0.0), rate / row.world_size / peak)
-    return tuple(CurvePoint(size=size, fraction=share) for size, share in sorted(by_size.items()))
+def _product_curve(seen: _Measured, dtype: str, peak: float) -> tuple[CurvePoint, ...]:
+    """Share of the fastest product by FLOPs of one product."""
+    return _curve(
+        (row.flops_per_step / row.world_size, row.flops_per_s / row.world_size / peak) for row in _ceilings(seen, COMPUTE_ROOF, dtype)
+    )
+
+
+def _streaming(seen: _Measured) -> tuple[float | None, tuple[CurvePoint, ...]]:
+    """Bytes a second of a rank's triad over the largest working set, and the share that smaller ones reach.
+
+    A smaller working set that is quicker was in a cache: it is no measure of memory and is left out.
+    """
+    triads = _ceilings(seen, MEMORY_ROOF, None)
+    if not triads:
+        return None, ()
+    largest = max(triads, key=lambda row: row.bytes_per_step)
+    rate = largest.bytes_per_s / largest.world_size
+    points = ((row.bytes_per_step / row.world_size, row.bytes_per_s / row.world_size / rate) for row in triads)
+    return rate, _curve((size, share) for size, share in points if share <= 1)
+
+
+def _curve(points: Iterable[tuple[float, float]]) -> tuple[CurvePoint, ...]:
+    """The best share at each size, ascending."""
+    best: dict[float, float] = {}
+    for size, share in points:
+        best[size] = max(best.get(size, 0.0), share)
+    return tuple(CurvePoint(size=size, fraction=share) for size, share in sorted(best.items()))
 
 
 def _attention(seen: _Measured, peaks: dict[str, float]) -> float | None:
@@ -139,15 +152,11 @@ def _tier(seen: _Measured) -> Tier | None:
     return Tier(name=SHARED, accelerators=seen.ranks, bandwidth_bytes_per_s=median(rates)) if rates else None
 
 
-def _memory_bytes(run: Run, seen: _Measured) -> tuple[float | None, str]:
-    """Memory of the node (on CPUs) or of one device, and where it was read."""
+def _memory_bytes(run: Run, seen: _Measured) -> float | None:
+    """Memory of the node on CPUs (host memory or a control group's limit, whichever is less), else of the smallest device."""
     if _on_cpu(seen):
-        return (
-            run.header.inventory.limits.effective_memory_bytes,
-            "the least of host memory and cgroup limits (limits.effective_memory_bytes)",
-        )
-    sizes = [device.memory_total_bytes for device in _devices(run) if device.memory_total_bytes is not None]
-    return (min(sizes) if sizes else None), "the driver's figure for the device"
+        return run.header.inventory.limits.effective_memory_bytes
+    return min((device.memory_total_bytes for device in _devices(run) if device.memory_total_bytes is not None), default=None)
 
 
 def _devices(run: Run) -> Sequence[Device]:
@@ -168,37 +177,50 @@ def _what(run: Run, seen: _Measured) -> str:
     return f"{threads} thread{'s' if threads > 1 else ''} of {run.header.inventory.cpu.model or 'a CPU of unknown model'}"
 
 
-def _notes(run: Run, seen: _Measured) -> list[str]:
-    """What a reader of the profile must know."""
-    said = [NO_PRICE]
-    usable = run.header.inventory.limits.effective_cpus
-    threads = max((row.threads for row in seen.rows), default=1)
+def _notes(run: Run, seen: _Measured, profile: ClusterProfile) -> tuple[str, ...]:
+    """What a reader of the profile must know: what is absent and why, and what the figures do not cover."""
+    device = profile.accelerator
+    usable, threads = run.header.inventory.limits.effective_cpus, max((row.threads for row in seen.rows), default=1)
+    noisy = sum(row.noisy for row in seen.rows)
+    said = ["Price and power are not measured: give them with --price-usd-per-hour and --set node.power_w=…"]
+    if device.memory_bytes is None:
+        said.append("Memory is unknown: the run's inventory has no limit of it.")
+    if device.memory_bandwidth_bytes_per_s is None:
+        said.append("Memory bandwidth is unknown: no triad was measured.")
+    if not profile.tiers:
+        said.append("What ranks can exchange is unknown: no dp layout was slower than the same step alone.")
     if _on_cpu(seen) and usable is not None and usable > seen.ranks * threads:
-        said.append(f"{usable:g} CPUs are usable, {seen.ranks} ranks of {threads} were measured; the others are not counted.")
-    fewer = [row.dtype for row in seen.rows if row.workload == COMPUTE_ROOF]
-    for dtype in sorted(set(fewer)):
+        said.append(f"{usable:g} CPUs are usable, {seen.ranks} ranks ({threads} thread each) were measured; the others are not counted.")
+    if noisy:
+        said.append(f"{noisy} of the {len(seen.rows)} figures it rests on are noisy: see the run's report.")
+    return (*said, *_product_notes(seen, profile))
+
+
+def _product_notes(seen: _Measured, profile: ClusterProfile) -> Iterable[str]:
+    """Dtypes measured on fewer ranks than others, or at one size only."""
+    for dtype, curve in profile.efficiency.matmul.items():
         ranks = _ceilings(seen, COMPUTE_ROOF, dtype)[0].world_size
         if ranks < seen.ranks:
-            said.append(f"{dtype} products were measured on {ranks} of {seen.ranks} ranks.")
-    noisy = sum(row.noisy for row in seen.rows)
-    if noisy:
-        said.append(f"{noisy} of {len(seen.rows)} figures it rests on are noisy: see the run's report.")
-    return said
+            yield f"{dtype} products were measured on {ranks} of {seen.ranks} ranks: together they may be slower."
+        if len(curve) == 1:
+            yield f"{dtype} products were measured at one size, {curve[0].size:.2g} FLOPs: smaller ones reach less."
 
 
-def _with_sources(profile: ClusterProfile, seen: _Measured, memory_source: str) -> ClusterProfile:
-    """The profile with where each of its numbers comes from."""
-    what = {
-        "accelerator.memory_bytes": (profile.accelerator.memory_bytes, memory_source + (", shared by the ranks" if _on_cpu(seen) else "")),
-        "accelerator.memory_bandwidth_bytes_per_s": (profile.accelerator.memory_bandwidth_bytes_per_s, "triad, a rank's share"),
-        "accelerator.peak_flops_per_s": (profile.accelerator.peak_flops_per_s, "the fastest matmul of each dtype, a rank's share"),
+def _sources(profile: ClusterProfile, seen: _Measured) -> dict[str, str]:
+    """Where each number that is there comes from."""
+    device, efficiency = profile.accelerator, profile.efficiency
+    memory = "the least of host memory and control group limits, shared by the ranks" if _on_cpu(seen) else "the driver's figure"
+    bandwidth = "triad of the largest working set, a rank's share"
+    known = {
+        "accelerator.memory_bytes": (device.memory_bytes, memory),
+        "accelerator.memory_bandwidth_bytes_per_s": (device.memory_bandwidth_bytes_per_s, bandwidth),
+        "accelerator.peak_flops_per_s": (device.peak_flops_per_s, "the fastest matmul of each dtype, a rank's share"),
         "node.accelerators": (profile.node.accelerators, "the most ranks that ran a ceiling"),
-        "node.memory_bytes": (profile.node.memory_bytes, memory_source),
+        "node.memory_bytes": (profile.node.memory_bytes, "the least of host memory and control group limits"),
         "nodes": (profile.nodes, "one machine was measured"),
         f"tiers.{SHARED}": (profile.tiers or None, "dp steps against the same steps alone"),
-        "efficiency.matmul": (profile.efficiency.matmul or None, "matmul by size against the fastest"),
-        "efficiency.memory": (profile.efficiency.memory or None, "triad by size against the fastest"),
-        "efficiency.attention_fraction": (profile.efficiency.attention_fraction, "attention against the fastest matmul"),
+        "efficiency.matmul": (efficiency.matmul or None, "matmul by size against the fastest"),
+        "efficiency.memory": (efficiency.memory or None, "triad by size against the largest"),
+        "efficiency.attention_fraction": (efficiency.attention_fraction, "attention against the fastest matmul"),
     }
-    sources = {key: f"{seen.source}: {text}" for key, (value, text) in what.items() if value is not None}
-    return replace(profile, sources=sources)
+    return {key: f"{seen.source}: {text}" for key, (value, text) in known.items() if value is not None}

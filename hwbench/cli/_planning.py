@@ -69,6 +69,7 @@ def load_model(name: str, settings: dict[str, Any]) -> "Model":
     config = codec.convert(preset.config | settings, workload.config, source=f"model {name}")
     if BATCH_FIELD not in workload.config.__struct_fields__ or workload.kind != "training":
         raise UserError(f"model {name}: workload {preset.workload} is not a training step with a {BATCH_FIELD}, so it can't be sized")
+    workload.cost(config, "fp32")  # sizes that make no model are the user's error, whatever the cluster
 
     def cost_of(micro_batch: int, dtype: str) -> Cost:
         return workload.cost(msgspec.structs.replace(config, **{BATCH_FIELD: micro_batch}), dtype)

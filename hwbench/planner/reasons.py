@@ -40,10 +40,9 @@ def why_nodes(question: Question, nodes: int) -> str:
 def why_layout(question: Question, found: Found) -> tuple[str, ...]:
     """How the layout was chosen, what bounds tensor parallelism, and where the batch comes from."""
     widest, domain = max(tensor_degrees(question.sample, question.profile)), scale_up_domain(question.profile)
-    said = [
-        f"layout: the quickest of {found.fitted} that fit, of {found.tried} tried",
-        f"tp up to {widest} was tried: its all-reduces stay within the {domain} accelerators of the scale-up domain",
-    ]
+    said = [f"layout: the quickest of {found.fitted} that fit, of {found.tried} tried"]
+    if widest > 1:
+        said.append(f"tp up to {widest} was tried: its all-reduces stay within the {domain} accelerators of the scale-up domain")
     if question.ask.global_batch is None:
         tokens = question.global_batch * question.sample.items
         said.append(f"global batch: {format_count(tokens)} tokens, the default for a model of this size; change it with --global-batch")

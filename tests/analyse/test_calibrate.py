@@ -1,0 +1,98 @@
+"""A run as a profile of this machine: rates a rank, what is shared, what is absent, and a file that reads back the same."""
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from hwbench.analyse.calibrate import NAME, SHARED, calibrate
+from hwbench.core.codec import read_toml, to_toml
+from hwbench.core.errors import UserError
+from hwbench.core.profile import ClusterProfile
+from hwbench.core.record import Record
+from hwbench.core.sourcing import checked, idle_sources, unsourced
+from tests.made_runs import SHAPES, demo_run, record, run
+
+
+def scaled(name: str, *, size: int, factor: float, slower: float, **case: Any) -> Record:
+    """A ceiling of another size: `factor` times the work in `slower` times the time."""
+    made = record(name, slower=slower, config={"size": size}, **case)
+    assert made.measurement is not None
+    measured = msgspec.structs.replace(
+        made.measurement,
+        flops_per_step=factor * made.measurement.flops_per_step,
+        bytes_per_step=factor * made.measurement.bytes_per_step,
+    )
+    return msgspec.structs.replace(made, measurement=measured)
+
+
+def test_rates_are_a_ranks_share_with_all_ranks_busy() -> None:
+    profile = calibrate(run((record("matmul"), record("matmul", layout="dp=2", slower=2.0), record("triad", layout="dp=2", slower=1.5))))
+    matmul, triad = SHAPES["matmul"], SHAPES["triad"]
+    assert profile.node.accelerators == 2
+    assert profile.accelerator.peak_flops_per_s["fp32"] == pytest.approx(matmul.flops / (2 * matmul.step_s), rel=0.05)
+    assert profile.accelerator.memory_bandwidth_bytes_per_s == pytest.approx(triad.bytes / (1.5 * triad.step_s), rel=0.05)
+
+
+def test_memory_is_what_the_process_may_use_shared_by_the_ranks() -> None:
+    profile = calibrate(demo_run())
+    assert profile.node.memory_bytes == 8 * 2**30
+    assert profile.accelerator.memory_bytes == 8 * 2**30 / 2
+    assert profile.nodes == 1
+    assert profile.name == NAME
+
+
+def test_a_triad_in_a_cache_is_no_measure_of_memory() -> None:
+    cached = scaled("triad", size=64, factor=0.01, slower=0.001)
+    profile = calibrate(run((record("matmul"), record("triad"), cached)))
+    assert profile.accelerator.memory_bandwidth_bytes_per_s == pytest.approx(SHAPES["triad"].bytes / SHAPES["triad"].step_s, rel=0.05)
+    assert [point.fraction for point in profile.efficiency.memory] == [1.0]
+
+
+def test_efficiency_by_size_is_against_the_fastest_product() -> None:
+    profile = calibrate(run((record("matmul"), scaled("matmul", size=64, factor=0.001, slower=0.004))))
+    small, large = profile.efficiency.matmul["fp32"]
+    assert small.fraction == pytest.approx(0.25, rel=0.05)
+    assert large.fraction == 1.0
+    assert small.size == pytest.approx(0.001 * SHAPES["matmul"].flops)
+
+
+def test_what_ranks_exchange_explains_how_much_longer_a_dp_step_takes() -> None:
+    """2(n-1)/n of the gradients' bytes, n = 2, in the time by which the step is longer."""
+    profile = calibrate(run((record("matmul"), record("gpt", spread=0), record("gpt", layout="dp=2", slower=1.5, spread=0))))
+    (tier,) = profile.tiers
+    assert tier.name == SHARED
+    assert tier.bandwidth_bytes_per_s == pytest.approx(4 * SHAPES["gpt"].parameters / (0.5 * SHAPES["gpt"].step_s))
+
+
+def test_a_dp_step_that_is_no_slower_tells_nothing() -> None:
+    profile = calibrate(run((record("matmul"), record("gpt", spread=0), record("gpt", layout="dp=2", slower=0.9, spread=0))))
+    assert profile.tiers == ()
+    assert any(note.startswith("What ranks can exchange is unknown") for note in profile.notes)
+
+
+def test_what_was_not_measured_is_absent_with_a_note() -> None:
+    profile = calibrate(run((record("matmul"),)))
+    assert profile.accelerator.memory_bandwidth_bytes_per_s is None
+    assert profile.accelerator.power_w is profile.node.power_w is profile.node.price_usd_per_hour is None
+    assert profile.efficiency.attention_fraction is None
+    assert any("no triad" in note for note in profile.notes)
+    assert any("at one size" in note for note in profile.notes)
+    assert any("Price and power" in note for note in profile.notes)
+
+
+def test_a_run_without_a_product_is_refused() -> None:
+    with pytest.raises(UserError, match="no matrix product was measured"):
+        calibrate(run((record("triad"),)))
+
+
+@pytest.mark.parametrize("processes", [1, 3])
+def test_every_number_has_its_source_and_the_file_reads_back(tmp_path: Path, processes: int) -> None:
+    profile = checked(calibrate(demo_run(processes=processes)), "here")
+    assert unsourced(profile) == []
+    assert idle_sources(profile) == []
+    assert all(source.startswith("measured here, run ") for source in profile.sources.values())
+    path = tmp_path / "here.toml"
+    path.write_text(to_toml(profile), encoding="utf-8")
+    assert read_toml(path, ClusterProfile) == profile
