@@ -85,7 +85,7 @@ def _why_cpus(limits: Limits) -> str:
 
 def _binding(limits: Limits, resource: str) -> str | None:
     """The file that sets the tightest limit on a resource."""
-    found = [limit for limit in limits.cgroup_limits if limit.resource == resource]
+    found = [limit for limit in limits.cgroup_limits or () if limit.resource == resource]
     return min(found, key=lambda limit: limit.value).source if found else None
 
 

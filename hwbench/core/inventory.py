@@ -120,7 +120,7 @@ class Limits(Value):
     cpu_quota: float | None = None
     """CPUs' worth of time allowed, the tightest on the way up; None where no quota is set (or `limits.cpu_quota` is a gap)."""
     memory_limit_bytes: int | None = None
-    cgroup_limits: tuple[CgroupLimit, ...] = ()
+    cgroup_limits: tuple[CgroupLimit, ...] | None = None
     """Every limit on the way up, so that a report can say which one binds."""
     effective_cpu_list: str | None = None
     effective_cpus: float | None = None

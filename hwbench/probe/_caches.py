@@ -34,6 +34,10 @@ def read_instances(root: Sysroot, online: int, cores: Groups, notes: Notes) -> t
     """Every cache of the online CPUs; None, with a gap, where any of it could not be seen."""
     indexes = {cpu: _indexes(root, cpu) for cpu in each(online)}
     if not any(indexes.values()):
+        lost = _device_tree.losses(root)
+        if lost:
+            notes.gap("cpu.caches", some(lost))
+            return None
         found = tuple(Instance(cache.level, cache.kind, cache.cpus, cache.size_bytes) for cache in _device_tree.caches(root, online))
         if not found:
             notes.gap("cpu.caches", f"{CPUS}/cpu*/cache/index*: missing")

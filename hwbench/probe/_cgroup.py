@@ -52,7 +52,7 @@ def read_groups(root: Sysroot) -> Groups:
         return Groups(None, _shown(places), {}, f"{root.why('/proc/self/mountinfo')}; {root.why('/proc/mounts')}")
     folders = {name: chain for name, path in places.items() if (mount := _mount_of(mounts, name)) and (chain := _chain(root, mount, path))}
     limited = {name for name in folders if name and name in ("cpu", "memory", "cpuset", "pids")}
-    two = "" in folders and root.exists(f"{folders[''][-1]}/cgroup.controllers")
+    two = "" in folders
     version: Literal["1", "2", "1+2"] | None = "1+2" if limited and two else "1" if limited else "2" if two else None
     why = "" if folders else "no mounted control group hierarchy holds this process"
     return Groups(version, _shown(places), folders, why)
@@ -195,11 +195,22 @@ def _quota(quota_us: int | None, period_us: int | None) -> float | None:
     return None if quota_us is None or period_us is None else quota_us / period_us
 
 
-def first_text(root: Sysroot, groups: Groups, names: tuple[tuple[str, str], ...]) -> tuple[str, str] | None:
-    """The text and path of the first readable file among (controller, file) pairs, nearest group first."""
-    for controller, file in names:
-        for folder in groups.folders.get(controller, ()):
-            text = root.text(f"{folder}/{file}")
-            if text:
-                return text, f"{folder}/{file}"
-    return None
+def cpuset(root: Sysroot, groups: Groups, what: Literal["cpus", "mems"]) -> tuple[str | None, str]:
+    """The effective set of CPUs or memory nodes as text, and the file that says so (or why there is none).
+
+    In version 2 a group without the cpuset controller has the set of its nearest ancestor with it. In version 1 every group has one.
+    """
+    for folder in groups.folders.get("", ()):
+        path = f"{folder}/cpuset.{what}.effective"
+        text = root.text(path)
+        if text is not None:
+            return text, path
+        if "cpuset" in (root.text(f"{folder}/cgroup.controllers") or "cpuset").split():
+            break
+    for folder in groups.folders.get("cpuset", ())[:1]:
+        for path in (f"{folder}/cpuset.effective_{what}", f"{folder}/cpuset.{what}", f"{folder}/{what}"):
+            text = root.text(path)
+            if text is not None:
+                return text, path
+    near = next(iter(groups.folders.get("cpuset") or groups.folders.get("") or ("no control group",)))
+    return None, f"{near}: no cpuset.{what}.effective, cpuset.effective_{what} or cpuset.{what}"

@@ -10,12 +10,17 @@ from typing import NamedTuple
 
 from hwbench.core.inventory import CacheKind
 
+from ._notes import some
 from ._parse import each, integer, members
 from ._sysroot import Sysroot
 
 CPUS = "/proc/device-tree/cpus"
 _SYSFS = "/sys/devices/system/cpu"
 _MAX_LEVEL = 5
+_NEEDED = (
+    "device_type", "ibm,ppc-interrupt-server#s", "reg", "d-cache-size", "i-cache-size", "l2-cache", "next-level-cache", "cache-unified",
+    "ibm,phandle", "phandle", "linux,phandle",
+)  # fmt: skip
 
 
 class Found(NamedTuple):
@@ -27,8 +32,24 @@ class Found(NamedTuple):
     cpus: int
 
 
+def losses(root: Sysroot) -> list[str]:
+    """Properties that one node lacks and another of its kind (the name before the @) has: files that were lost, not hardware."""
+    kinds: dict[str, list[str]] = {}
+    for name in root.entries(CPUS) or ():
+        kinds.setdefault(name.partition("@")[0], []).append(name)
+    found = []
+    for names in kinds.values():
+        for key in _NEEDED:
+            lacking = [name for name in names if not root.exists(f"{CPUS}/{name}/{key}")]
+            found += [f"{CPUS}/{name}/{key}: missing" for name in lacking] if len(lacking) < len(names) else []
+    return found
+
+
 def cores(root: Sysroot, online: int) -> tuple[tuple[int, ...] | None, str, str]:
     """Sets of online CPUs by core, the source, and why not."""
+    lost = [loss for loss in losses(root) if loss.split("/")[-1].partition(":")[0] in _NEEDED[:2]]
+    if lost:
+        return None, "", some(lost)
     sets = [threads & online for _, threads in _cpu_nodes(root, online)]
     return _checked(tuple(mask for mask in sets if mask), online)
 

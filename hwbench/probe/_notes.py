@@ -2,6 +2,8 @@
 
 from hwbench.core.inventory import Gap
 
+from ._sysroot import Sysroot
+
 _SHOWN = 3
 
 
@@ -20,6 +22,13 @@ class Notes:
     def gap(self, path: str, reason: str) -> None:
         """Say that a fact could not be seen, and why."""
         self._gaps.setdefault((path, reason), Gap(path=path, reason=reason))
+
+    def read(self, root: Sysroot, path: str, fact: str) -> str | None:
+        """A file's text, with a gap where it can't be read or is empty."""
+        text = root.text(path) or None
+        if text is None:
+            self.gap(fact, root.why(path))
+        return text
 
     def source(self, path: str, where: str) -> None:
         """Say which file (or call) a fact came from."""

@@ -10,9 +10,10 @@ from ._cpuinfo import CpuInfo, read_cpuinfo
 from ._frequency import probe_frequency
 from ._identity import arm_part, identify
 from ._notes import Notes, some
-from ._parse import as_list, cpu_list, each, integer, members
+from ._parse import as_list, cpu_list, cpu_mask, each, integer, members
 from ._sysroot import Sysroot
 from ._topology import BOOK, CLUSTER, CPUS, DIE, DRAWER, Groups, cores_and_packages, level, online_cpus
+from .memory import NODES
 
 _PMU_NAMES = {"cpu_core": "performance", "cpu_atom": "efficiency", "cpu_lowpower": "low power"}
 # In the order in which Linux began to report them (Documentation/ABI/testing/sysfs-devices-system-cpu).
@@ -52,7 +53,7 @@ def probe_cpu(root: Sysroot, notes: Notes) -> Cpu:
 def _with_topology(root: Sysroot, base: Cpu, online: int, info: CpuInfo | None, notes: Notes) -> Cpu:
     cores, packages = cores_and_packages(root, online, info)
     instances = read_instances(root, online, cores, notes)
-    sockets, clusters = _sockets(packages, instances, info, online)
+    sockets, clusters = _sockets(root, packages, instances, info, online)
     threads = tuple(sorted({core.bit_count() for core in cores.masks})) if cores.masks is not None else None
     for fact, groups in (("physical_cores", cores), ("threads_per_core", cores), ("sockets", sockets)):
         _tell(notes, fact, groups)
@@ -95,21 +96,34 @@ def _tell(notes: Notes, fact: str, groups: Groups) -> None:
         notes.source(f"cpu.{fact}", groups.source)
 
 
-def _sockets(packages: Groups, instances: tuple[Instance, ...] | None, info: CpuInfo | None, online: int) -> tuple[Groups, Groups]:
+def _sockets(
+    root: Sysroot, packages: Groups, instances: tuple[Instance, ...] | None, info: CpuInfo | None, online: int
+) -> tuple[Groups, Groups]:
     """Packages as sockets, and clusters where they are that.
 
     Kernels before 5.19 gave each cluster of an ARM device tree a package of its own (commit "arch_topology: Don't set cluster identifier
     as physical package identifier"). That it is one chip shows where packages share a cache, or where their cores differ in design:
-    nobody builds a board with two different ARM processors that run one kernel.
+    nobody builds a board with two different ARM processors that run one kernel. Without /proc/cpuinfo only `cpu_capacity` hints at ARM.
     """
     unknown = Groups(None)
-    if packages.masks is None or len(packages.masks) < 2 or info is None or arm_part(info, next(each(online))) is None:
+    if packages.masks is None or len(packages.masks) < 2:
+        return packages, unknown
+    if info is None and root.exists(f"{CPUS}/cpu{next(each(online))}/cpu_capacity") and not _memory_apart(root, packages.masks):
+        return Groups(None, why=f"{root.why(CPUINFO)}; {packages.source} may be clusters of one chip"), unknown
+    if info is None or arm_part(info, next(each(online))) is None:
         return packages, unknown
     designs = {frozenset(arm_part(info, cpu) for cpu in each(mask)) for mask in packages.masks}
     spanned = any(sum(1 for mask in packages.masks if mask & cache.cpus) > 1 for cache in instances or ())
     if len(designs) == 1 and not spanned:
         return packages, unknown
     return Groups((online,), f"{packages.source}: clusters of one ARM chip (they share a cache or differ in core design)"), packages
+
+
+def _memory_apart(root: Sysroot, packages: tuple[int, ...]) -> bool:
+    """Whether packages have NUMA nodes of their own, as sockets have: clusters of one chip share its memory."""
+    names = [name for name in root.entries(NODES) or () if name.startswith("node")]
+    local = [mask for name in names if (mask := cpu_mask(root.text(f"{NODES}/{name}/cpumap")))]
+    return len(local) > 1 and all(sum(1 for package in packages if package & mask) == 1 for mask in local)
 
 
 def _listed(root: Sysroot, name: str, notes: Notes) -> str | None:

@@ -4,13 +4,11 @@ import os
 
 from hwbench.core.inventory import CgroupLimit, Limits
 
-from ._cgroup import Groups, first_text, limits_of, read_groups
+from ._cgroup import Groups, cpuset, limits_of, read_groups
 from ._notes import Notes
 from ._parse import as_list, cpu_list, members
 from ._sysroot import Sysroot
 
-_CPUS = (("", "cpuset.cpus.effective"), ("cpuset", "cpuset.effective_cpus"), ("cpuset", "cpuset.cpus"), ("cpuset", "cpus"))
-_MEMS = (("", "cpuset.mems.effective"), ("cpuset", "cpuset.effective_mems"), ("cpuset", "cpuset.mems"), ("cpuset", "mems"))
 _STATUS = "/proc/self/status"
 
 
@@ -27,18 +25,20 @@ def probe_limits(root: Sysroot, online: int | None, total_bytes: int | None, not
     quota, memory = _tightest(found, "cpu"), _tightest(found, "memory")
     for fact, limit, resource in (("cpu_quota", quota, "cpu"), ("memory_limit_bytes", memory, "memory")):
         _explain(groups, f"limits.{fact}", limit, lost.get(resource), notes)
+    for reason in lost.values():
+        notes.gap("limits.cgroup_limits", reason)
     free = {resource: _unlimited(root, groups) and resource not in lost for resource in ("cpu", "memory")}
     return Limits(
         host_cpus=None if online is None else online.bit_count(),
         host_memory_bytes=total_bytes,
         affinity_list=None if affinity is None else as_list(affinity),
-        cpuset_list=_cpus_of(first_text(root, groups, _CPUS), "limits.cpuset_list", notes),
-        cpuset_mems=_cpus_of(first_text(root, groups, _MEMS), "limits.cpuset_mems", notes),
+        cpuset_list=_set(*cpuset(root, groups, "cpus"), "limits.cpuset_list", notes),
+        cpuset_mems=_set(*cpuset(root, groups, "mems"), "limits.cpuset_mems", notes),
         cgroup_version=groups.version,
         cgroup_path=groups.path,
         cpu_quota=quota.value if quota and "cpu" not in lost else None,
         memory_limit_bytes=int(memory.value) if memory and "memory" not in lost else None,
-        cgroup_limits=found,
+        cgroup_limits=None if lost or not groups.folders else found,
         effective_cpu_list=None if usable is None else as_list(usable),
         effective_cpus=_effective(None if usable is None else usable.bit_count(), quota, free["cpu"], "limits.effective_cpus", notes),
         effective_memory_bytes=_whole(_effective(total_bytes, memory, free["memory"], "limits.effective_memory_bytes", notes)),
@@ -86,12 +86,13 @@ def _affinity(root: Sysroot, notes: Notes) -> int | None:
     return None
 
 
-def _cpus_of(found: tuple[str, str] | None, fact: str, notes: Notes) -> str | None:
-    cpus = cpu_list(found[0]) if found else None
-    if found is None or cpus is None:
+def _set(text: str | None, where: str, fact: str, notes: Notes) -> str | None:
+    members = cpu_list(text)
+    if members is None:
+        notes.gap(fact, where)
         return None
-    notes.source(fact, found[1])
-    return as_list(cpus)
+    notes.source(fact, where)
+    return as_list(members)
 
 
 def _tightest(limits: tuple[CgroupLimit, ...], resource: str) -> CgroupLimit | None:

@@ -39,6 +39,7 @@ _CLOUDS = (
 _AZURE_ASSET_TAG = "7783-7084-3265-9085-8269-3286-77"  # documented by Microsoft as the chassis asset tag of every Azure machine
 _CLOCKS = "/sys/devices/system/clocksource/clocksource0/available_clocksource"
 _PARAVIRTUAL_CLOCKS = {"kvm-clock": "kvm", "hyperv": "microsoft", "xen": "xen"}
+_MARKS = ("/.dockerenv", "/run/.containerenv", "/run/systemd/container")
 _CONTAINERS = (("kubepods", "kubernetes"), ("docker", "docker"), ("containerd", "containerd"), ("libpod", "podman"), ("lxc", "lxc"))
 
 
@@ -49,12 +50,10 @@ def probe_machine(root: Sysroot, info: CpuInfo | None, notes: Notes) -> Machine:
     cloud, instance = _cloud(root, words, names)
     virtualization = _virtualization(root, info, words, names)
     container = _container(root)
-    for fact, value, where in (
-        ("virtualization", virtualization, "DMI, /proc/cpuinfo and the device tree"),
-        ("container", container, "/proc/1/cgroup"),
-    ):
-        if value is None:
-            notes.gap(f"machine.{fact}", f"no sign in {where}")
+    if virtualization is None:
+        notes.gap("machine.virtualization", "no sign in DMI, /proc/cpuinfo, /proc/sysinfo or the device tree")
+    if container is None:
+        notes.gap("machine.container", f"no sign in {', '.join(_MARKS)}; {root.why('/proc/1/cgroup')}")
     return Machine(
         host_name=root.text("/proc/sys/kernel/hostname") or root.text("/etc/hostname"),
         chassis=_CHASSIS.get(_dmi(root, "chassis_type") or ""),
@@ -141,7 +140,10 @@ def _emulated(info: CpuInfo | None) -> bool:
 
 
 def _container(root: Sysroot) -> str | None:
-    """The container runtime; "none" only where the first process's own control group is there to be looked at."""
+    """The container runtime; "none" only where the first process is in the group that systemd gives to the machine's own.
+
+    A container with a control group namespace shows "/" there, as a machine without systemd does: then nothing is known.
+    """
     if root.exists("/run/.containerenv"):
         return "podman"
     if root.exists("/.dockerenv"):
@@ -151,10 +153,10 @@ def _container(root: Sysroot) -> str | None:
     told = root.text("/run/systemd/container", 4096)
     if told:
         return told
-    groups = root.text("/proc/1/cgroup") or root.text("/proc/self/cgroup")
-    if groups is None:
-        return None
-    return next((kind for word, kind in _CONTAINERS if word in groups), "none")
+    first = root.text("/proc/1/cgroup") or ""
+    groups = first + (root.text("/proc/self/cgroup") or "")
+    found = next((kind for word, kind in _CONTAINERS if word in groups), None)
+    return found or ("none" if "/init.scope" in first else None)
 
 
 def _cloud(root: Sysroot, words: str, names: dict[str, str | None]) -> tuple[str | None, str | None]:

@@ -81,9 +81,8 @@ def _node(root: Sysroot, number: int, count: int, gpus: frozenset[int], notes: N
     cpus = cpu_list(root.text(f"{folder}/cpulist")) if cpus is None else cpus
     if cpus is None:
         notes.gap(f"{fact}.cpu_list", f"{root.why(f'{folder}/cpumap')}; {root.why(f'{folder}/cpulist')}")
-    access = f"{folder}/access0/initiators"
-    bandwidth = integer(root.text(f"{access}/read_bandwidth"), 1, 1 << 30)
-    latency = integer(root.text(f"{access}/read_latency"), 1, 1 << 30)
+    bandwidth = _claimed(root, folder, "read_bandwidth", f"{fact}.read_bandwidth_bytes_per_s", notes)
+    latency = _claimed(root, folder, "read_latency", f"{fact}.read_latency_s", notes)
     return NumaNode(
         id=number,
         kind="gpu" if number in gpus else _kind(memory, cpus),
@@ -92,7 +91,7 @@ def _node(root: Sysroot, number: int, count: int, gpus: frozenset[int], notes: N
         distances=_distances(root, folder, count, fact, notes),
         read_bandwidth_bytes_per_s=None if bandwidth is None else bandwidth * 1e6,
         read_latency_s=None if latency is None else latency * 1e-9,
-        side_caches=_side_caches(root, folder),
+        side_caches=_side_caches(root, folder, fact, notes),
     )
 
 
@@ -115,13 +114,20 @@ def _distances(root: Sysroot, folder: str, count: int, fact: str, notes: Notes) 
     return None
 
 
-def _side_caches(root: Sysroot, folder: str) -> tuple[MemorySideCache, ...]:
+def _claimed(root: Sysroot, folder: str, name: str, fact: str, notes: Notes) -> int | None:
+    """MB/s or ns that the firmware's HMAT claims; most machines have no such table, and then no such folder."""
+    access = f"{folder}/access0/initiators"
+    return integer(notes.read(root, f"{access}/{name}", fact), 1, 1 << 30) if root.exists(access) else None
+
+
+def _side_caches(root: Sysroot, folder: str, fact: str, notes: Notes) -> tuple[MemorySideCache, ...]:
     """Documentation/admin-guide/mm/numaperf.rst: `memory_side_cache/indexN`, N is the level."""
     found = []
     for name in root.entries(f"{folder}/memory_side_cache") or ():
         level = integer(name[5:], 1, 9) if name.startswith("index") else None
         if level is not None:
-            found.append(MemorySideCache(level=level, size_bytes=size_bytes(root.text(f"{folder}/memory_side_cache/{name}/size"))))
+            text = notes.read(root, f"{folder}/memory_side_cache/{name}/size", f"{fact}.side_caches")
+            found.append(MemorySideCache(level=level, size_bytes=size_bytes(text)))
     return tuple(found)
 
 

@@ -38,6 +38,8 @@ def _interfaces(root: Sysroot, notes: Notes) -> tuple[NetworkInterface, ...] | N
 def _interface(root: Sysroot, name: str, notes: Notes) -> NetworkInterface:
     folder, fact = f"{INTERFACES}/{name}", f"network.interfaces.{name}"
     kind = _kind(root, folder)
+    if kind is None:
+        notes.gap(f"{fact}.kind", root.why(f"{folder}/type"))
     state = root.text(f"{folder}/operstate")
     if state is None:
         notes.gap(f"{fact}.operational_state", root.why(f"{folder}/operstate"))
@@ -50,9 +52,9 @@ def _interface(root: Sysroot, name: str, notes: Notes) -> NetworkInterface:
         bandwidth_bytes_per_s=None if mbit is None else mbit * 1e6 / 8,
         numa_node=_node(root, folder, fact, notes),
         operational_state=state,
-        duplex=root.text(f"{folder}/duplex"),
-        mtu_bytes=integer(root.text(f"{folder}/mtu"), 1, 1 << 31),
-        mac=root.text(f"{folder}/address") or None,
+        duplex=notes.read(root, f"{folder}/duplex", f"{fact}.duplex") if root.exists(f"{folder}/device") else None,
+        mtu_bytes=integer(notes.read(root, f"{folder}/mtu", f"{fact}.mtu_bytes"), 1, 1 << 31),
+        mac=notes.read(root, f"{folder}/address", f"{fact}.mac"),
         driver=driver(root, f"{folder}/device"),
         pci_address=pci_address(root.real(f"{folder}/device")),
     )
@@ -99,10 +101,10 @@ def _adapter(root: Sysroot, name: str, notes: Notes) -> InfinibandDevice:
         name=name,
         numa_node=_node(root, folder, fact, notes),
         pci_address=pci_address(root.real(f"{folder}/device")),
-        type=root.text(f"{folder}/hca_type"),
-        firmware=root.text(f"{folder}/fw_ver"),
-        board=root.text(f"{folder}/board_id"),
-        node_guid=root.text(f"{folder}/node_guid"),
+        type=notes.read(root, f"{folder}/hca_type", f"{fact}.type"),
+        firmware=notes.read(root, f"{folder}/fw_ver", f"{fact}.firmware"),
+        board=notes.read(root, f"{folder}/board_id", f"{fact}.board"),
+        node_guid=notes.read(root, f"{folder}/node_guid", f"{fact}.node_guid"),
         interfaces=root.entries(f"{folder}/device/net") or (),
         ports=tuple(_port(root, folder, number, fact, notes) for number in sorted(n for n in numbers if n is not None)),
     )

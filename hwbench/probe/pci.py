@@ -58,7 +58,8 @@ def _device(root: Sysroot, address: str, notes: Notes) -> PciDevice:
     if numa is None and root.text(f"{folder}/numa_node") != "-1":
         notes.gap(f"{fact}.numa_node", root.why(f"{folder}/numa_node"))
     now, most = _link(root, folder, "current", fact, notes), _link(root, folder, "max", fact, notes)
-    local = cpu_list(root.text(f"{folder}/local_cpulist"))
+    local = cpu_list(notes.read(root, f"{folder}/local_cpulist", f"{fact}.local_cpu_list"))
+    subsystem = _subsystem(root, folder, fact, notes)
     return PciDevice(
         address=address,
         class_code=code,
@@ -66,8 +67,8 @@ def _device(root: Sysroot, address: str, notes: Notes) -> PciDevice:
         vendor_id=vendor,
         vendor=_VENDORS.get(vendor or ""),
         device_id=_code(root, folder, "device", f"{fact}.device_id", notes),
-        subsystem_vendor_id=_optional_code(root, folder, "subsystem_vendor"),
-        subsystem_device_id=_optional_code(root, folder, "subsystem_device"),
+        subsystem_vendor_id=subsystem[0],
+        subsystem_device_id=subsystem[1],
         driver=driver(root, folder),
         parent=parent,
         numa_node=numa,
@@ -99,6 +100,15 @@ def _parent(root: Sysroot, folder: str) -> str | None:
 def _optional_code(root: Sysroot, folder: str, name: str) -> str | None:
     text = (root.text(f"{folder}/{name}") or "").lower()
     return text if _CODE.fullmatch(text) else None
+
+
+def _subsystem(root: Sysroot, folder: str, fact: str, notes: Notes) -> tuple[str | None, str | None]:
+    """Vendor and device of the board; bridges have neither, so that one alone is a loss."""
+    vendor, device = (_optional_code(root, folder, f"subsystem_{name}") for name in ("vendor", "device"))
+    for name, code, other in (("vendor", vendor, device), ("device", device, vendor)):
+        if code is None and other is not None:
+            notes.gap(f"{fact}.subsystem_{name}_id", root.why(f"{folder}/subsystem_{name}"))
+    return vendor, device
 
 
 def _code(root: Sysroot, folder: str, name: str, fact: str, notes: Notes) -> str | None:

@@ -43,30 +43,32 @@ def _nvme(root: Sysroot, notes: Notes) -> tuple[NvmeDevice, ...] | None:
 
 
 def _controller(root: Sysroot, folder: str, name: str, notes: Notes) -> NvmeDevice:
-    model = root.text(f"{folder}/model")
-    if not model:
-        notes.gap(f"storage.nvme.{name}.model", root.why(f"{folder}/model"))
+    fact = f"storage.nvme.{name}"
+    model = notes.read(root, f"{folder}/model", f"{fact}.model")
     node = numa_node(root, folder)
     if node is None:
         node = numa_node(root, f"{folder}/device")
-    transport = root.text(f"{folder}/transport")
+    if node is None and root.text(f"{folder}/numa_node") is None and root.text(f"{folder}/device/numa_node") is None:
+        notes.gap(f"{fact}.numa_node", f"{root.why(f'{folder}/numa_node')}; {root.why(f'{folder}/device/numa_node')}")
     return NvmeDevice(
         name=name,
         model=" ".join(model.split()) if model else None,
         numa_node=node,
-        transport=transport,
-        firmware=root.text(f"{folder}/firmware_rev"),
-        serial=root.text(f"{folder}/serial"),
-        state=root.text(f"{folder}/state"),
+        transport=notes.read(root, f"{folder}/transport", f"{fact}.transport"),
+        firmware=notes.read(root, f"{folder}/firmware_rev", f"{fact}.firmware"),
+        serial=notes.read(root, f"{folder}/serial", f"{fact}.serial"),
+        state=notes.read(root, f"{folder}/state", f"{fact}.state"),
         pci_address=pci_address(root.real(f"{folder}/device") or root.real(folder)),
-        size_bytes=_namespaces(root, folder, name),
+        size_bytes=_namespaces(root, folder, name, notes),
     )
 
 
-def _namespaces(root: Sysroot, folder: str, name: str) -> int | None:
+def _namespaces(root: Sysroot, folder: str, name: str, notes: Notes) -> int | None:
     """All namespaces together; with multipath they hang below the subsystem and the controller has only hidden paths (nvme0c0n1)."""
     spaces = [entry for entry in root.entries(folder) or () if (match := _NAMESPACE.fullmatch(entry)) and match[1] == name]
     sizes = [_size(root, f"{folder}/{space}") for space in spaces]
+    for space in (space for space, size in zip(spaces, sizes, strict=True) if size is None):
+        notes.gap(f"storage.nvme.{name}.size_bytes", root.why(f"{folder}/{space}/size"))
     return None if not sizes or None in sizes else sum(size for size in sizes if size is not None)
 
 
@@ -92,12 +94,12 @@ def _disk(root: Sysroot, name: str, notes: Notes) -> BlockDevice:
     rotational = root.text(f"{folder}/queue/rotational")
     if rotational not in ("0", "1"):
         notes.gap(f"storage.block.{name}.rotational", root.why(f"{folder}/queue/rotational"))
-    scheduler = re.search(r"\[([\w-]+)\]", root.text(f"{folder}/queue/scheduler") or "")
+    scheduler = re.search(r"\[([\w-]+)\]", notes.read(root, f"{folder}/queue/scheduler", f"storage.block.{name}.scheduler") or "")
     where = root.real(folder) or folder
     node = numa_node(root, f"{folder}/device")
     return BlockDevice(
         name=name,
-        model=" ".join((root.text(f"{folder}/device/model") or "").split()) or None,
+        model=" ".join((notes.read(root, f"{folder}/device/model", f"storage.block.{name}.model") or "").split()) or None,
         size_bytes=size,
         rotational=rotational == "1" if rotational in ("0", "1") else None,
         scheduler=scheduler[1] if scheduler else None,
