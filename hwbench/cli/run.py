@@ -5,6 +5,7 @@ import time
 from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import click
 import msgspec
@@ -16,6 +17,7 @@ from hwbench.core.record import Run
 from hwbench.core.registry import load_suite
 from hwbench.core.suite import Suite
 from hwbench.core.units import parse_duration_s
+from hwbench.probe.inventory import take_inventory
 from hwbench.run import cases, origin, schedule, state
 from hwbench.run.events import Recorded
 from hwbench.run.execute import DEFAULT_TIME_LIMIT_S, Options, execute
@@ -50,6 +52,7 @@ class _Duration(click.ParamType[float]):
 )
 @click.option("--processes", type=click.IntRange(min=1), help="Repeat every case in so many processes of its own; intervals need several.")
 @click.option("--time-budget", type=_Duration(), metavar="TIME", help="For the whole run, such as 3m; every case gets its share.")
+@click.option("--case-time", type=_Duration(), metavar="TIME", help="The most that a case may take.  [default: 10s without --time-budget]")
 @click.option("--time-limit", type=_Duration(), default=DEFAULT_TIME_LIMIT_S, help="A case that takes longer has failed.  [default: 10m]")
 @click.option("--scaling", type=click.Choice(["weak"]), default="weak", help="weak: the batch of a rank stays the same as ranks are added.")
 @click.option("--results", type=click.Path(path_type=Path), default=Path("hwbench-results"), show_default=True, help="The results folder.")
@@ -64,8 +67,9 @@ def command(
     device: str,
     processes: int | None,
     time_budget: float | None,
+    case_time: float | None,
     time_limit: float,
-    scaling: str,  # noqa: ARG001  # weak is the only way so far
+    scaling: str,
     results: Path,
     resume: str | None,
 ) -> None:
@@ -90,7 +94,8 @@ def command(
     else:
         store.check_writable(results)
         plan = planned((*workloads, *more), suite, layouts, settings, dtypes, processes, time_budget)
-        folder = new_run(plan, suite or ("" if workloads or more else DEFAULT_SUITE), device, time_limit, results, explicit=bool(layouts))
+        options = {"time_budget_s": plan.time_budget_s, "case_time_s": case_time, "time_limit_s": time_limit, "scaling": scaling}
+        folder = new_run(plan, suite or ("" if workloads or more else DEFAULT_SUITE), device, results, options, explicit=bool(layouts))
     carry_out(folder, time_budget, began_s)
 
 
@@ -121,17 +126,17 @@ def planned(
     )
 
 
-def new_run(plan: Suite, suite: str, device: str, time_limit_s: float, results: Path, *, explicit: bool) -> Path:
+def new_run(plan: Suite, suite: str, device: str, results: Path, options: dict[str, Any], *, explicit: bool = False) -> Path:
     """Take the inventory and write down what is to be measured; returns the run's folder.
 
-    `explicit`: the layouts were asked for by name, so that one with more ranks than CPUs is an error and not a skipped case.
+    `options` go into the header's settings, where `carry_out` reads time_budget_s, case_time_s and time_limit_s. `explicit`: the
+    layouts were asked for by name, so that one with more ranks than CPUs is an error and not a skipped case.
     """
-    inventory = _inventory()
+    inventory = take_inventory()
     wanted = schedule.in_order(cases.expand(plan, origin.device_of(device, inventory)))
     if explicit:
-        cases.check_cpus(wanted, state.usable_cpus())
-    settings = {"time_budget_s": plan.time_budget_s, "time_limit_s": time_limit_s, "device": device, "scaling": "weak"}
-    header = origin.header(store.new_run_id(), wanted, inventory, ("hwbench", *sys.argv[1:]), suite or None, settings)
+        cases.check_cpus(wanted, _cpus(inventory))
+    header = origin.header(store.new_run_id(), wanted, inventory, ("hwbench", *sys.argv[1:]), suite or None, options)
     return store.create_run(results, header)
 
 
@@ -161,8 +166,10 @@ def _options(run: Run, time_budget_s: float | None, spent_s: float) -> Options:
     settings = run.header.settings
     return Options(
         time_budget_s=time_budget_s or settings.get("time_budget_s"),
+        case_time_s=settings.get("case_time_s"),
         time_limit_s=settings.get("time_limit_s", DEFAULT_TIME_LIMIT_S),
         spent_s=spent_s,
+        cpus=_cpus(run.header.inventory),
     )
 
 
@@ -187,5 +194,7 @@ def _again(folder: Path) -> str:
     return f"`hwbench run --resume {folder}` measures what is not done"
 
 
-def _inventory() -> Inventory:
-    return Inventory()
+def _cpus(inventory: Inventory) -> int:
+    """Whole CPUs that this process may use, quotas of its control group included."""
+    effective = inventory.limits.effective_cpus
+    return state.usable_cpus() if effective is None else max(1, min(int(effective), state.usable_cpus()))

@@ -58,11 +58,15 @@ def _typed(config: type[Value], key: str, word: str) -> Any:
     """A word of the command line as the key's type wants it: a number, yes or no as JSON says it, or text."""
     value = codec.json_default(word)
     annotation = next(field.type for field in msgspec.structs.fields(config) if field.name == key)
+    return next((meaning for meaning in (value, word) if _fits(meaning, annotation)), value)
+
+
+def _fits(value: Any, annotation: Any) -> bool:
     try:
         msgspec.convert(value, annotation)
     except msgspec.ValidationError:
-        return word
-    return value
+        return False
+    return True
 
 
 def expand(suite: Suite, device: str) -> tuple[Case, ...]:

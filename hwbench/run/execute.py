@@ -1,10 +1,12 @@
 """The run itself: cases in, events out, one record a case whatever happens to it. The receiver of the events writes the records down."""
 
+import math
 import time
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Final
 
 import msgspec
 
@@ -18,18 +20,24 @@ from . import launch, protocol, schedule, state
 from .events import Advanced, Event, Launching, Recorded, Started
 from .interrupt import Interrupt, interruptible
 
-DEFAULT_TIME_LIMIT_S = 600.0
+DEFAULT_TIME_LIMIT_S: Final = 600.0
+_STRAGGLERS_S: Final = 5.0
+"""How long the other ranks may take to find unavailable what one of them found so."""
 
 
 class Options(Value):
     """How a run is to be made."""
 
     time_budget_s: float | None = None
-    """For the whole run; None gives every case schedule.FREE_SHARE_S."""
+    """For the whole run; every case gets its share."""
+    case_time_s: float | None = None
+    """The most a case may take; None is schedule.FREE_SHARE_S without a budget, and no bound with one."""
     time_limit_s: float = DEFAULT_TIME_LIMIT_S
     """A case that takes longer hangs: it fails, and its ranks are replaced."""
     spent_s: float = 0.0
     """What of the budget is used up already."""
+    cpus: int
+    """Whole CPUs that the run may use."""
 
 
 @dataclass(kw_only=True)
@@ -42,9 +50,7 @@ class _Course:
     total: int
     began_s: float
     left: schedule.Left
-    cpus: int
     number: int = 0
-    launches: int = 0
 
     def now(self) -> schedule.Left:
         """What is left at this moment."""
@@ -68,18 +74,23 @@ def execute(cases: tuple[Case, ...], options: Options, logs: Path) -> Generator[
             interrupt=interrupt,
             total=len(cases),
             began_s=time.monotonic(),
-            left=schedule.Left(cases=len(cases), launches=len(groups)),
-            cpus=state.usable_cpus(),
+            left=schedule.Left(cases=len(cases), launches=len(groups), most_s=_most_s(options)),
         )
         for group in groups:
             yield from _group(group, course)
+
+
+def _most_s(options: Options) -> float:
+    if options.case_time_s is not None:
+        return options.case_time_s
+    return schedule.FREE_SHARE_S if options.time_budget_s is None else math.inf
 
 
 def _group(group: schedule.Group, course: _Course) -> Iterator[Event]:
     """All cases of a group, in as many launches as failures make necessary."""
     waiting = list(group.cases)
     course.left = msgspec.structs.replace(course.left, launches=course.left.launches - 1)
-    if refusal := casework.too_few_cpus(waiting[0], course.cpus):
+    if refusal := casework.too_few_cpus(waiting[0], course.options.cpus):
         yield from (_skipped(case, refusal, course) for case in waiting)
         return
     while waiting:
@@ -92,8 +103,7 @@ def _group(group: schedule.Group, course: _Course) -> Iterator[Event]:
 
 def _launch(world_size: int, waiting: list[Case], course: _Course) -> Iterator[Event]:
     """One launch: takes cases from `waiting` until none is left or the ranks are lost."""
-    course.launches += 1
-    log = course.logs / f"launch-{course.launches:03d}.log"
+    log = launch.next_log(course.logs)
     began_s = time.monotonic()
     try:
         with launch.launched(world_size, log, course.interrupt) as ranks:
@@ -124,15 +134,18 @@ def _case(ranks: launch.Ranks, case: Case, course: _Course) -> Generator[Event, 
     around = state.between(before, state.read())
     duration_s = time.monotonic() - began_s
     record = _record(case, answers, started_at, duration_s)
-    warnings = (*record.warnings, *state.warnings_of(around, course.cpus))
+    warnings = (*record.warnings, *state.warnings_of(around, course.options.cpus))
     yield _recorded(msgspec.structs.replace(record, state=around, warnings=warnings), course, share_s)
-    return True
+    return len(answers) == ranks.world_size
 
 
 def _answers(
     ranks: launch.Ranks, order: protocol.Measure, course: _Course
 ) -> Generator[Event, None, dict[int, protocol.Measured | protocol.Unavailable]]:
-    """Every rank's answer to an order, by rank; progress is passed on meanwhile."""
+    """The ranks' answers to an order, by rank; progress is passed on meanwhile.
+
+    Where one rank finds something unavailable and another does not, the latter waits for it in vain: then answers are missing.
+    """
     limit_s = course.options.time_limit_s
     until_s = time.monotonic() + limit_s
     launch.order(ranks, order)
@@ -140,11 +153,19 @@ def _answers(
     last = protocol.Progress(rank=0, phase="starting")
     while len(answers) < ranks.world_size:
         late = f"no answer within the time limit of {format_seconds(limit_s)} (last: {last.phase}, {last.samples} samples)"
-        for message in launch.receive(ranks, until_s, late):
+        try:
+            messages = launch.receive(ranks, until_s, late)
+        except launch.RanksFailed:
+            if any(isinstance(answer, protocol.Unavailable) for answer in answers.values()):
+                return answers
+            raise
+        for message in messages:
             if isinstance(message, protocol.Progress):
                 last = message
             elif isinstance(message, protocol.Measured | protocol.Unavailable):
                 answers[message.rank] = message
+            if isinstance(message, protocol.Unavailable):
+                until_s = min(until_s, time.monotonic() + _STRAGGLERS_S)
         yield Advanced(phase=last.phase, samples=last.samples, left_s=schedule.left_s(course.now()))
     return answers
 

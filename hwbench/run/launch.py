@@ -77,6 +77,11 @@ def launched(world_size: int, log: Path, interrupt: Interrupt, start_limit_s: fl
         _end(ranks)
 
 
+def next_log(logs: Path) -> Path:
+    """The log file of the next launch of a run, numbered after those that are there: a resumed run has some already."""
+    return logs / f"launch-{sum(1 for _ in logs.glob('launch-???.log')) + 1:03d}.log"
+
+
 def _start(world_size: int, log: Path, private: Path) -> subprocess.Popen[bytes]:
     command = (
         *(sys.executable, "-P", "-m", "torch.distributed.run"),

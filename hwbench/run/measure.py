@@ -71,6 +71,7 @@ def take_samples(step: Step, share_s: float, progress: Callable[[str, int], None
     gc.disable()
     try:
         warm_up_end_s = began_s + WARMUP_SHARE_FRACTION * share_s
+        progress("warming up", 0)
         _first_calls(step, taken, warm_up_end_s)
         _warm_up(step, taken, warm_up_end_s, progress)
         _sample(step, taken, began_s, share_s, progress)

@@ -20,23 +20,20 @@ def reason(
 ) -> str:
     """One line that names the rank which went first and what ended it.
 
-    `exits` maps ranks to exit codes (negative: a signal), `last_lines` to the telling line of their logs. A rank that a signal killed comes
-    before one that complains that it lost its peer; SIGTERM is what torch's launcher ends the others with. `out_of_memory`: the
-    kernel has killed some process for want of memory meanwhile.
+    `exits` maps ranks to exit codes (negative: a signal), `last_lines` to the telling line of their logs. A rank that ended without a word
+    comes before one that complains that it lost its peer; SIGTERM is what torch's launcher ends the others with. `out_of_memory`:
+    the kernel has killed some process for want of memory meanwhile.
     """
     spoke = {failed.rank for failed in failures}
-    killed = [rank for rank, code in exits.items() if code < 0 and rank not in spoke]
-    first = next((rank for rank in killed if exits[rank] != -signal.SIGTERM), None)
-    if first is not None:
-        return _killed(first, -exits[first], last_lines.get(first, ""), out_of_memory=out_of_memory)
+    silent = {rank: code for rank, code in exits.items() if code and rank not in spoke}
+    for rank, code in silent.items():
+        if code != -signal.SIGTERM:
+            return _ended(rank, code, last_lines.get(rank, ""), out_of_memory=out_of_memory)
     if failures:
         earliest = min(failures, key=lambda failed: failed.at_s)
         return f"rank {earliest.rank}: {earliest.reason}"
-    if killed:
-        return _killed(killed[0], signal.SIGTERM, last_lines.get(killed[0], ""), out_of_memory=False)
-    for rank, code in exits.items():
-        if code:
-            return f"rank {rank} ended with exit status {code}{_after(last_lines.get(rank, ''))}"
+    for rank, code in silent.items():
+        return _ended(rank, code, last_lines.get(rank, ""), out_of_memory=False)
     return f"torch's launcher ended{_after(launcher_line)}"
 
 
@@ -71,9 +68,11 @@ def kernel_oom_kills(vmstat: Path = Path("/proc/vmstat")) -> int | None:
     return None
 
 
-def _killed(rank: int, number: int, last_line: str, *, out_of_memory: bool) -> str:
-    name = signal.Signals(number).name if number in set(signal.Signals) else f"signal {number}"
-    if number == signal.SIGKILL and out_of_memory:
+def _ended(rank: int, code: int, last_line: str, *, out_of_memory: bool) -> str:
+    if code > 0:
+        return f"rank {rank} ended with exit status {code}{_after(last_line)}"
+    name = signal.Signals(-code).name if -code in set(signal.Signals) else f"signal {-code}"
+    if code == -signal.SIGKILL and out_of_memory:
         return f"rank {rank}: out of memory: killed by the kernel ({name})"
     return f"rank {rank} was killed by {name}{_after(last_line)}"
 

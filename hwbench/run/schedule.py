@@ -39,6 +39,8 @@ class Left(Value):
     """What a case took on average so far, None before the first."""
     overrun_s: float = 0.0
     """By how much cases have on average outlasted their share so far: building and checking are not sampling."""
+    most_s: float = FREE_SHARE_S
+    """The longest share, whatever the budget."""
     budget_s: float | None = None
     """Time left of the budget."""
 
@@ -70,11 +72,11 @@ def missing(cases: Sequence[Case], settled: Iterable[tuple[str, int]]) -> tuple[
 def share_s(left: Left) -> float | None:
     """Seconds the next case may take: an equal part of what the launches to come leave; None where too little is left for it."""
     if left.budget_s is None:
-        return FREE_SHARE_S
+        return left.most_s
     if left.budget_s < SMALLEST_SHARE_S:
         return None
     equal_s = (left.budget_s - left.launches * left.launch_s) / max(left.cases, 1)
-    return max(SMALLEST_SHARE_S, equal_s - left.overrun_s)
+    return min(max(SMALLEST_SHARE_S, equal_s - left.overrun_s), left.most_s)
 
 
 def affords_launch(left: Left) -> bool:
@@ -92,7 +94,7 @@ def left_s(left: Left) -> float:
 
 
 def after_case(left: Left, done: int, duration_s: float, share: float | None) -> Left:
-    """What is left after one more case, the `done`-th that was settled; it took `duration_s`, and was to take `share` if it was measured."""
+    """What is left after the `done`-th case; it took `duration_s`, and was to take `share` if it was measured."""
     before_s = left.case_s or 0.0
     overrun_s = left.overrun_s
     if share is not None:

@@ -98,14 +98,14 @@ def reason_of(error: BaseException) -> str:
 
 
 def _reporter(connection: socket.socket, rank: int) -> Callable[[str, int], None]:
-    """Progress to the launcher, from rank 0 and at most once a second: the launcher's work disturbs what is measured."""
-    said_s = 0.0
+    """Progress to the launcher, from rank 0: each phase, and within one at most once a second, since it disturbs what is measured."""
+    said, said_s = "", 0.0
 
     def report(phase: str, samples: int) -> None:
-        nonlocal said_s
+        nonlocal said, said_s
         now_s = time.perf_counter()
-        if rank == 0 and now_s - said_s >= PROGRESS_EVERY_S:
-            said_s = now_s
+        if rank == 0 and (phase != said or now_s - said_s >= PROGRESS_EVERY_S):
+            said, said_s = phase, now_s
             protocol.send(connection, protocol.Progress(rank=rank, phase=phase, samples=samples))
 
     return report

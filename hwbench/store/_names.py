@@ -3,7 +3,6 @@
 from typing import Final
 
 HEADER: Final = "run.json"
-LOCK: Final = ".lock"
 RECORDS_PATTERN: Final = "records-*.jsonl"
 
 

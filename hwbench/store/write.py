@@ -15,7 +15,7 @@ from hwbench.core import codec
 from hwbench.core.errors import MeasurementError, UserError
 from hwbench.core.record import Record, RunHeader
 
-from ._names import HEADER, LOCK, records_file
+from ._names import HEADER, records_file
 
 
 def new_run_id(now: datetime | None = None) -> str:
@@ -62,7 +62,7 @@ def writing(folder: Path, host: str | None = None) -> Iterator[IO[bytes]]:
     name = records_file(host or socket.gethostname())
     with ExitStack() as stack:
         try:
-            _lock(stack.enter_context((folder / f"{LOCK}-{name}").open("wb")), folder)
+            _lock(stack.enter_context((folder / f".{name}.lock").open("wb")), folder)
             file = stack.enter_context((folder / name).open("ab+"))
             _end_torn_line(file)
         except OSError as error:
