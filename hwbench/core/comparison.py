@@ -58,3 +58,16 @@ class ChangePoint(Value, frozen=True):
     suspect: bool = False
     recovered: bool = False
     explanation: str = ""
+
+
+class Series(Value, frozen=True):
+    """A history of one figure, oldest first; lower is better. The three tuples have one element a point.
+
+    `indices` are the points' places in their source (what was without a value is left out), `values` are positive, `times`
+    are text as found, empty where unknown. `note` says what is odd about them.
+    """
+
+    indices: tuple[int, ...]
+    values: tuple[float, ...]
+    times: tuple[str, ...]
+    note: str = ""

@@ -1,0 +1,105 @@
+"""Changes of level in a history: segments under a noise density that the series itself tells, each change with its place.
+
+docs/statistics.md says why, and what was tried and left.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Final
+
+import msgspec
+import numpy as np
+
+from hwbench.analyse.segmentation import PENALTY, SHORTEST_SEGMENT, Likelihood, cuts_of, fitted, gains
+from hwbench.core.comparison import ChangePoint
+
+SMALLEST_CHANGE_FRACTION: Final = 0.02
+SUSPECT_PENALTY_FRACTION: Final = 0.6
+"""Of PENALTY, for a suspect: a change among the newest points that more points may yet confirm."""
+YOUNG_POINTS: Final = 8
+PLACE_TOLERANCE: Final = 3
+SMALLEST_PLACE_PROBABILITY: Final = 0.5
+"""That the change lies within PLACE_TOLERANCE points of where it is said to be; less makes it a suspect."""
+MOST_POINTS: Final = 1000
+"""Older points are not looked at: the search grows with the square of the length."""
+RECOVERED_FRACTION: Final = 0.25
+"""Of a change's size: what may be left of it where a later level counts as recovered."""
+
+
+def change_points(values: Sequence[float], *, smallest_change_fraction: float = SMALLEST_CHANGE_FRACTION) -> list[ChangePoint]:
+    """Changes of level in positive `values`, oldest first; suspects among them are marked, and are not to be relied on.
+
+    Logarithms are cut by dynamic programming into segments of one level each, under a density estimated from the residuals;
+    a change must gain PENALTY in log likelihood, and the size given. Fewer than two segments' worth of points have none.
+    """
+    offset = max(0, len(values) - MOST_POINTS)
+    logs = np.log(np.asarray(values[offset:], dtype=np.float64))
+    if len(logs) < 2 * SHORTEST_SEGMENT or np.ptp(logs) < math.log1p(smallest_change_fraction):
+        return []
+    likelihood, cuts = fitted(logs)
+    found = _described(likelihood, cuts, offset)
+    young = _young(likelihood, cuts, len(logs), offset)
+    large = [c for c in (*found, *young) if abs(math.log(c.ratio)) >= math.log1p(smallest_change_fraction)]
+    return _recoveries(large)
+
+
+def confirmed(of: Sequence[ChangePoint]) -> list[ChangePoint]:
+    """Those that are no suspects."""
+    return [change for change in of if not change.suspect]
+
+
+def _described(of: Likelihood, cuts: list[int], offset: int) -> list[ChangePoint]:
+    """Each cut with its place: the middle of the likeliest few points, and the 95 % of places it may have."""
+    edges = [0, *cuts, len(of.sums) - 1]
+    found = []
+    for before, cut, after in zip(edges, cuts, edges[2:], strict=False):
+        gain = gains(of.sums, before, after)
+        probability = np.exp((gain - gain.max()) / of.inflation)
+        probability /= probability.sum()
+        near = np.convolve(probability, np.ones(2 * PLACE_TOLERANCE + 1), mode="same")
+        place = before + int(np.flatnonzero(near >= near.max() - 1e-9).mean())
+        low, high = (before + int(np.searchsorted(np.cumsum(probability), tail)) for tail in (0.025, 0.975))
+        sure = float(near.max()) >= SMALLEST_PLACE_PROBABILITY
+        reason = "" if sure else "the data don't say where"
+        found.append(_change(of, before, cut, after, place, min(low, place), max(high, place), offset, reason))
+    return found
+
+
+def _young(of: Likelihood, cuts: list[int], count: int, offset: int) -> list[ChangePoint]:
+    """A change among the newest points that PENALTY does not let pass, as a suspect."""
+    candidates = cuts_of(of, SUSPECT_PENALTY_FRACTION * PENALTY, SHORTEST_SEGMENT // 2)
+    newest = [cut for cut in candidates if cut >= count - YOUNG_POINTS and all(abs(cut - known) > PLACE_TOLERANCE for known in cuts)]
+    if not newest:
+        return []
+    before = max((cut for cut in cuts if cut < newest[-1]), default=0)
+    return [_change(of, before, newest[-1], count, newest[-1], newest[-1], newest[-1], offset, "too young to confirm")]
+
+
+def _change(of: Likelihood, before: int, cut: int, after: int, place: int, low: int, high: int, offset: int, suspicion: str) -> ChangePoint:
+    old, new = of.best(before, cut)[1], of.best(cut, after)[1]
+    word = "slower" if new > old else "faster"
+    text = f"{word} by {100 * abs(math.expm1(new - old)):.1f} % from point {place + offset}"
+    return ChangePoint(
+        index=place + offset,
+        ratio=math.exp(new - old),
+        index_low=low + offset,
+        index_high=high + offset,
+        before=math.exp(old),
+        after=math.exp(new),
+        suspect=bool(suspicion),
+        explanation=f"{text}; {suspicion}" if suspicion else text,
+    )
+
+
+def _recoveries(changes: list[ChangePoint]) -> list[ChangePoint]:
+    """The changes in order; one whose level a later confirmed change brought back says so, and stays."""
+    ordered = sorted(changes, key=lambda change: change.index)
+    return [_recovered(change, confirmed(ordered[i + 1 :])) for i, change in enumerate(ordered)]
+
+
+def _recovered(change: ChangePoint, later: list[ChangePoint]) -> ChangePoint:
+    allowed = max(RECOVERED_FRACTION * abs(math.log(change.ratio)), math.log1p(SMALLEST_CHANGE_FRACTION))
+    back = next((other for other in later if abs(math.log(other.after / change.before)) <= allowed), None)
+    if back is None or change.suspect:
+        return change
+    return msgspec.structs.replace(change, recovered=True, explanation=f"{change.explanation}, then recovered from point {back.index}")
