@@ -1,9 +1,11 @@
 """What kernels and training steps share of torch: dtypes by hwbench's names, seeds, token ids, and errors against a reference."""
 
+import math
 from collections.abc import Sequence
 from typing import Literal
 
 import torch
+from torch import Tensor
 
 from hwbench.core.errors import UnavailableError
 from hwbench.core.workload import Context
@@ -32,7 +34,7 @@ def unit_roundoff(dtype: str) -> float:
     return 2.0**-11 if dtype == "tf32" else float(torch.finfo(_DTYPES[dtype]).eps) / 2
 
 
-def token_ids(shape: tuple[int, ...], vocabulary: int, distribution: Distribution, device: torch.device) -> torch.Tensor:
+def token_ids(shape: tuple[int, ...], vocabulary: int, distribution: Distribution, device: torch.device) -> Tensor:
     """int64 ids in 0..vocabulary-1, drawn on the device from torch's seeded generator.
 
     `zipf`: id i has probability in proportion to 1/(i + 1), as the words of a text sorted by frequency (Zipf 1949). Drawn by inverting
@@ -53,16 +55,26 @@ def spread(length: int, count: int) -> list[int]:
     return [round(i * (length - 1) / (count - 1)) for i in range(count)]
 
 
-def exact(tensor: torch.Tensor) -> torch.Tensor:
+def exact(tensor: Tensor) -> Tensor:
     """The same numbers as a float64 tensor on the CPU, cut from any graph."""
     return tensor.detach().to("cpu", torch.float64)
 
 
-def relative_distance(found: Sequence[torch.Tensor], reference: Sequence[torch.Tensor]) -> float:
-    """The largest of ‖found − reference‖ / ‖reference‖ over pairs of tensors, Euclidean norms in float64. NaN stays NaN."""
-    worst = 0.0
+def relative_distance(found: Sequence[Tensor], reference: Sequence[Tensor]) -> float:
+    """The largest of ‖found − reference‖ / ‖reference‖ over pairs of tensors, Euclidean norms in float64; NaN where any is."""
+    return worst([whole_distance([ours], [theirs]) for ours, theirs in zip(found, reference, strict=True)])
+
+
+def worst(errors: Sequence[float]) -> float:
+    """The largest error; NaN where any is, which max() would lose."""
+    return math.nan if any(map(math.isnan, errors)) else max(errors)
+
+
+def whole_distance(found: Sequence[Tensor], reference: Sequence[Tensor]) -> float:
+    """‖found − reference‖ / ‖reference‖ of the two lists, each as one long vector; NaN where anything is."""
+    difference = wanted = 0.0
     for ours, theirs in zip(found, reference, strict=True):
-        wanted = exact(theirs)
-        error = float((exact(ours) - wanted).norm() / wanted.norm().clamp_min(torch.finfo(torch.float64).tiny))
-        worst = error if error > worst or error != error else worst  # a NaN must not lose against a number
-    return worst
+        exactly = exact(theirs)
+        difference += float((exact(ours) - exactly).square().sum())
+        wanted += float(exactly.square().sum())
+    return math.sqrt(difference / wanted) if wanted else math.sqrt(difference)

@@ -42,7 +42,7 @@ class Config(Value):
     """LSTM layers."""
     dropout: float = 0.5
     """Dropout of the embedding and of each layer's output."""
-    seq_len: int = 16
+    seq_len: int = 10
     """Words of a sequence: the steps that the gradient goes back through."""
     micro_batch: int = 64
     """Sequences a step."""

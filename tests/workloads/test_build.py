@@ -7,13 +7,14 @@ import msgspec
 import pytest
 import torch
 from hwbench.workloads import attention, embedding, gpt, lstm, lstm_lm
+from hwbench.workloads._tensors import relative_distance, whole_distance
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from hwbench.core import registry
 from hwbench.core.errors import UnavailableError
-from hwbench.core.workload import Context, Kernel, Training, Workload
+from hwbench.core.workload import Check, Context, Kernel, Training, Workload
 
 CPU, META = torch.device("cpu"), torch.device("meta")
 TRAINING = ["bert", "gpt", "llama", "lstm_lm"]
@@ -166,7 +167,7 @@ def test_activations_are_what_autograd_keeps(name: str, dtype: str, wider: bool)
 
 def test_a_fused_lstm_keeps_at_least_what_is_counted() -> None:
     """oneDNN's workspace holds 15.75 hidden vectors a step where 5 are counted. Without dropout, whose mask on a CPU is in the dtype."""
-    config = lstm_lm.Config(vocabulary=300, micro_batch=8, dropout=0.0)
+    config = lstm_lm.Config(vocabulary=300, micro_batch=8, seq_len=16, dropout=0.0)
     step = lstm_lm.build(config, Context(device=CPU, dtype="fp32"))
     workspace = 2 * 8 * 16 * 128 * 4 * (15.75 - 5)
     assert saved_bytes(step) - workspace == pytest.approx(lstm_lm.cost(config, "fp32").activation_bytes, rel=0.05)
@@ -245,3 +246,15 @@ def test_forward_alone_returns_no_gradient(module: Any, name: str) -> None:
         module.cost(module.Config(**SMALL[name], passes="forward"), "fp32").flops * 3
         == module.cost(module.Config(**SMALL[name]), "fp32").flops
     )
+
+
+def test_a_check_that_meets_nan_or_a_wrong_result_fails() -> None:
+    right = [torch.tensor([3.0, 4.0]), torch.tensor([1.0])]
+    assert relative_distance(right, right) == whole_distance(right, right) == 0
+    wrong = [torch.tensor([3.0, 4.0]), torch.tensor([1.5])]
+    assert relative_distance(wrong, right) == 0.5
+    assert whole_distance(wrong, right) == pytest.approx(0.5 / math.sqrt(26))
+    lost = [torch.tensor([math.nan, 4.0]), torch.tensor([1.5])]
+    assert math.isnan(relative_distance(lost, right))
+    assert math.isnan(relative_distance(lost[::-1], right[::-1]))
+    assert not Check(name="c", error=whole_distance(lost, right), tolerance=1.0, reference="").passed
