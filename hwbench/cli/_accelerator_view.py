@@ -7,6 +7,7 @@ from rich.table import Table
 from rich.text import Text
 
 from hwbench.core.accelerators import Accelerator, Accelerators, Matrix, PcieLink
+from hwbench.core.inventory import Gap
 
 _LEGEND = (
     ("NV#", "that many NVLinks"),
@@ -19,6 +20,7 @@ _LEGEND = (
     ("SYS", "between NUMA nodes"),
     ("?", "not known"),
 )
+_GAPS_SHOWN = 40
 _WORST_IN_RED = {"SYS": "red", "NODE": "yellow", "PHB": "yellow"}
 
 
@@ -32,6 +34,18 @@ def accelerators_view(value: Accelerators, width: int) -> RenderableType:
         parts += [Text(), *_matrix_tables(value.topology, rows, width), _legend(value.topology)]
     parts += [Text(line) for line in _remarks(value)]
     return Group(*parts)
+
+
+def description_view(value: Accelerators, gaps: Sequence[Gap], width: int) -> RenderableType:
+    """What `hwbench probe --from FILE` prints: the accelerators, and what the file did not tell of them."""
+    told = [gap for gap in gaps if gap.path.startswith("accelerators.")]
+    table = Table(box=None, pad_edge=False, show_header=False)
+    table.add_column("", overflow="fold", max_width=max(width // 3, 12))
+    table.add_column("", overflow="fold")
+    for gap in told[:_GAPS_SHOWN]:
+        table.add_row(gap.path.removeprefix("accelerators."), gap.reason)
+    more = [Text(f"and {len(told) - _GAPS_SHOWN} more: see --json", style="dim")] if len(told) > _GAPS_SHOWN else []
+    return Group(accelerators_view(value, width), Text(f"\nNot told ({len(told)})", style="bold"), table, *more)
 
 
 def _device_table(devices: Sequence[Accelerator], width: int) -> Table:
@@ -116,7 +130,7 @@ def _legend(matrix: Matrix) -> Text:
 def _remarks(value: Accelerators) -> Iterator[str]:
     yield from _nearest(value)
     for domain in value.link_domains:
-        yield f"linked: {domain[0]}-{domain[-1]} ({len(domain)} GPUs)" if len(domain) > 2 else f"linked: {', '.join(domain)}"
+        yield f"linked: {_span(value, domain)}"
     for device in value.devices:
         if device.pcie is not None and device.pcie.downtrained:
             yield f"warning: {device.label} runs on {device.pcie.width} of {device.pcie.width_max} PCIe lanes"
@@ -128,6 +142,14 @@ def _remarks(value: Accelerators) -> Iterator[str]:
     if value.gpudirect is not None and value.nics:
         state = {True: "ready", False: "not ready", None: "not known"}[value.gpudirect.ready]
         yield f"GPUDirect RDMA: {state}" + (f" ({value.gpudirect.reason})" if value.gpudirect.reason else "")
+
+
+def _span(value: Accelerators, labels: Sequence[str]) -> str:
+    """`GPU0-GPU7 (8 GPUs)` for neighbours, else every label."""
+    order = [device.label for device in value.devices]
+    start = order.index(labels[0]) if labels[0] in order else 0
+    neighbours = len(labels) > 2 and order[start : start + len(labels)] == list(labels)
+    return f"{labels[0]}-{labels[-1]} ({len(labels)} GPUs)" if neighbours else ", ".join(labels)
 
 
 def _nearest(value: Accelerators) -> Iterator[str]:

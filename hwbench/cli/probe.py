@@ -40,7 +40,7 @@ def command(as_json: bool, sysroot: Path, described: Path | None, redact: bool, 
     if as_json:
         click.echo(codec.to_json(inventory, pretty=True), nl=False)
     elif output is None:
-        _show(inventory)
+        _show(inventory, described is not None)
     else:
         click.echo(f"{output}: inventory with {len(inventory.gaps)} gaps")
 
@@ -62,10 +62,14 @@ def _redacted(inventory: Inventory) -> Inventory:
     return codec.convert(redact(codec.to_builtins(inventory)), Inventory, source="the redacted inventory")
 
 
-def _show(inventory: Inventory) -> None:
+def _show(inventory: Inventory, accelerators_only: bool) -> None:
     from rich.console import Console
 
+    from hwbench.cli._accelerator_view import description_view
     from hwbench.cli._inventory_view import inventory_view
 
     console = Console(file=sys.stdout, highlight=False)
-    console.print(inventory_view(inventory, console.width))
+    if accelerators_only and inventory.accelerators is not None:
+        console.print(description_view(inventory.accelerators, inventory.gaps, console.width))
+    else:
+        console.print(inventory_view(inventory, console.width))

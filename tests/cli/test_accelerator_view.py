@@ -64,6 +64,7 @@ def test_equal_devices_are_one_row() -> None:
     assert "GPU0-7  NVIDIA A100-SXM4-40GB (sm 8.0)  40.0 GiB  4.0 x16" in text
     assert "nearest to GPU0, GPU1: NIC0 mlx5_0, NIC1 mlx5_1 (PXB)" in text
     assert "linked: GPU0-GPU7 (8 GPUs)" in text
+    assert "linked: GPU0, GPU2, GPU4" in shown(msgspec.structs.replace(VALUE, link_domains=(("GPU0", "GPU2", "GPU4"),)), 120)
     assert "GPUDirect RDMA: not ready (neither nvidia_peermem nor dma-buf)" in text
 
 
@@ -110,6 +111,9 @@ def test_probe_from_a_file(tmp_path: Path) -> None:
     found = json.loads(done.stdout)
     assert found["accelerators"]["topology"]["cells"] == [["X", "NV4", "PIX"], ["NV4", "X", "SYS"], ["PIX", "SYS", "X"]]
     assert "topo.txt: describes accelerators only" in {gap["reason"] for gap in found["gaps"]}
+    text = probe("--from", str(tmp_path / "topo.txt"), COLUMNS="80").stdout
+    assert "GPU0   X    NV4   PIX" in text
+    assert "Not told (2)" in text
 
 
 def test_probe_from_a_file_of_no_kind(tmp_path: Path) -> None:
