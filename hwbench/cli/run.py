@@ -11,6 +11,7 @@ import click
 import msgspec
 
 from hwbench import store
+from hwbench.core.comparability import differences
 from hwbench.core.errors import Interrupted, MeasurementError, UserError
 from hwbench.core.inventory import Inventory
 from hwbench.core.record import Run
@@ -91,6 +92,7 @@ def command(
         if workloads or more or suite or layouts or settings or dtypes or processes:
             raise UserError("--resume completes a run as it was started", hint="leave workloads and their options away, or start a new run")
         folder = store.find_run(results, resume or None)
+        _say_what_differs(folder)
     else:
         store.check_writable(results)
         plan = planned((*workloads, *more), suite, layouts, settings, dtypes, processes, time_budget)
@@ -160,6 +162,14 @@ def carry_out(folder: Path, time_budget_s: float | None = None, began_s: float |
     except Interrupted as error:
         raise Interrupted(f"{error.message}; {_kept(folder)}", hint=_again(folder), exit_code=error.exit_code) from error
     _conclude(folder)
+
+
+def _say_what_differs(folder: Path) -> None:
+    """Warn where a run is completed on what is not the machine it was started on."""
+    found = differences(store.read_header(folder).inventory, take_inventory())
+    if found:
+        facts = ", ".join(f"{one.path} was {one.before}, is {one.after}" for one in found[:3])
+        click.echo(f"hwbench: this is not quite the machine that the run was started on: {facts}", err=True)
 
 
 def _options(run: Run, time_budget_s: float | None, spent_s: float) -> Options:
