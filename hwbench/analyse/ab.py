@@ -1,39 +1,26 @@
-"""Which of two versions is slower, from an interleaved session: four estimators, label swaps, a size threshold.
+"""Which of two versions is slower, from an interleaved session: verdict, interval, and what could have been seen.
 
 docs/statistics.md says why each constant is what it is, and what was tried and left.
 """
 
 import math
-import zlib
-from collections.abc import Sequence
-from typing import Final, NamedTuple
+from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import special
 
 from hwbench.analyse.cells import Cells, Clock, cells
-from hwbench.analyse.permutation import label_swaps
+from hwbench.analyse.estimators import Estimate, estimate
 from hwbench.analyse.sessions import Session
 from hwbench.core.comparison import CANT_TELL, Comparison, Verdict
 
-Array = NDArray[np.float64]
-
 THRESHOLD_FRACTION: Final = 0.02
 """Changes below this are nobody's concern: never called slower or faster; an interval within it is "same"."""
-ALPHA: Final = 0.0125
+ALPHA: Final = 0.01
 """Two-sided error of a verdict, and what the interval leaves outside. Replays show fewer false alarms: docs/statistics.md."""
-SYSTEMATIC_ERROR: Final = 0.003
-"""Standard error (of a log ratio) that more rounds of one session don't lessen: clocks, and where memory happened to lie."""
-ESTIMATOR_ERROR: Final = 0.003
-"""Standard error added to each estimator's own before weighting: none is trusted alone because its swaps look quiet."""
 FEWEST_ROUNDS: Final = 6
 FEWEST_PROCESSES: Final = 3
-LOW_ROUNDS_FRACTION: Final = 0.25
-LOW_BLOCKS_FRACTION: Final = 0.1
 POWER_FRACTION: Final = 0.8
-_SMALLEST_SCALE: Final = 1e-4
-"""0.01 %: finer than any clock's repeatability; keeps equal values from dividing by zero."""
 _LARGEST_LOG: Final = 700.0
 """exp of more overflows."""
 
@@ -75,40 +62,6 @@ def judge_cells(name: str, of: Cells, *, threshold_fraction: float = THRESHOLD_F
     )
 
 
-class Estimate(NamedTuple):
-    """log(time of B / time of A), its standard error, and the degrees of freedom that the error is known with."""
-
-    log_ratio: float
-    error: float
-    freedom: float
-
-    def reach(self, alpha: float) -> float:
-        """Half the width of the interval that leaves `alpha` outside, on the logarithmic scale (Student's t)."""
-        return float(special.stdtrit(self.freedom, 1 - alpha / 2)) * self.error
-
-
-def estimate(of: Cells) -> Estimate:
-    """B against A from four estimators, weighted by what label swaps make of each; at least two rounds.
-
-    The data are first aligned (B divided by the ratio found), so that a true difference does not widen the swaps' spread.
-    Weights are 1 / (swap variance + ESTIMATOR_ERROR^2). Rounds of one process may share what it brought; so where the
-    jackknife over processes exceeds the variance of the weighted sum under the same swaps, the excess is added, and the
-    degrees of freedom are Satterthwaite's (1946) for the two parts. SYSTEMATIC_ERROR joins in quadrature.
-    """
-    views, rounds, processes = _views(of), len(of.round_low), len(np.unique(of.round_process))
-    estimates = _estimates([view.logs[None] for view in views])[:, 0]
-    swaps = label_swaps(rounds, zlib.crc32(np.sort(of.round_low, axis=1).tobytes()))
-    swapped = _estimates([_swapped(view, shift, swaps) for view, shift in zip(views, estimates, strict=True)])
-    weights = 1 / ((swapped**2).mean(axis=1) + ESTIMATOR_ERROR**2)
-    weights /= weights.sum()
-    between_rounds = float(((weights @ swapped) ** 2).mean())
-    excess = max(0.0, _jackknife_variance(views, of.round_process, weights) - between_rounds)
-    variance = between_rounds + excess + SYSTEMATIC_ERROR**2
-    lost = between_rounds**2 / (rounds - 1) + excess**2 / max(processes - 1, 1)
-    freedom = min(float(rounds - 1), variance**2 / lost) if lost > 0 else float(rounds - 1)
-    return Estimate(float(weights @ estimates), math.sqrt(variance), freedom)
-
-
 def minimum_detectable_effect(of: Estimate, threshold_fraction: float, alpha: float) -> float:
     """The smallest slowdown, as a fraction, that is called so with 80 % power: what must be exceeded, and t_0.8 errors more."""
     needed = max(math.log1p(threshold_fraction), of.reach(alpha))
@@ -130,67 +83,3 @@ def _doubt(of: Cells) -> str:
     if processes < FEWEST_PROCESSES:
         return f"{processes} respawned processes a side: a verdict needs {FEWEST_PROCESSES}, samples of one are not replicates"
     return ""
-
-
-class _View(NamedTuple):
-    """What one estimator looks at: log times [n, 2] (A, B), and the round that each row belongs to."""
-
-    logs: Array
-    round: NDArray[np.int64]
-
-
-def _views(of: Cells) -> tuple[_View, ...]:
-    low = _View(of.block_low, of.pair_round)
-    return _View(of.round_low, np.arange(len(of.round_low))), low, low, _View(of.block_mid, of.pair_round)
-
-
-def _swapped(view: _View, shift: float, swaps: NDArray[np.bool_]) -> Array:
-    """[swaps, n, 2]: B's times divided by exp(shift), then A and B changed over in the rounds that a swap names."""
-    aligned = view.logs - np.array([0.0, shift])
-    return np.asarray(np.where(swaps[:, view.round, None], aligned[:, ::-1], aligned))
-
-
-def _jackknife_variance(views: Sequence[_View], round_process: NDArray[np.int64], weights: Array) -> float:
-    """Variance of the weighted estimate over processes: (n - 1) / n times the squared deviations with one left out (Efron 1982)."""
-    processes = np.unique(round_process)
-    if len(processes) < 2:
-        return 0.0
-    left_out = [
-        float(weights @ _estimates([view.logs[None, round_process[view.round] != process] for view in views])[:, 0])
-        for process in processes
-    ]
-    return (len(processes) - 1) * float(np.var(left_out))
-
-
-def _estimates(logs: Sequence[Array]) -> Array:
-    """The four log ratios [4, k] of the four views' log times, each [k, n, 2]."""
-    return np.stack(
-        (
-            _floor_ratio(logs[0], LOW_ROUNDS_FRACTION),
-            _floor_ratio(logs[1], LOW_BLOCKS_FRACTION),
-            student_location(logs[2][..., 1] - logs[2][..., 0], freedom=0.5),
-            student_location(logs[3][..., 1] - logs[3][..., 0], freedom=1.0),
-        )
-    )
-
-
-def _floor_ratio(logs: Array, fraction: float) -> Array:
-    """Mean of the lowest `fraction` of each side, B less A: both sides' undisturbed moments, wherever in the session they were."""
-    count = max(1, math.ceil(logs.shape[1] * fraction))
-    lowest = np.partition(logs, count - 1, axis=1)[:, :count].mean(axis=1)
-    return np.asarray(lowest[:, 1] - lowest[:, 0])
-
-
-def student_location(values: Array, freedom: float, iterations: int = 12) -> Array:
-    """Location of each row under Student's t with unknown scale, by expectation-maximisation (Lange, Little, Taylor 1989).
-
-    For the log ratios of pairs: neighbours in time share their disturbances, and the ratio cancels them. With `freedom` of 1
-    or less the core decides: pairs of which one half was disturbed count for next to nothing.
-    """
-    location = np.median(values, axis=1, keepdims=True)
-    scale = np.maximum(np.median(np.abs(values - location), axis=1, keepdims=True), _SMALLEST_SCALE)
-    for _ in range(iterations):
-        weights = (freedom + 1) / (freedom + ((values - location) / scale) ** 2)
-        location = (weights * values).sum(axis=1, keepdims=True) / weights.sum(axis=1, keepdims=True)
-        scale = np.maximum(np.sqrt((weights * (values - location) ** 2).mean(axis=1, keepdims=True)), _SMALLEST_SCALE)
-    return np.asarray(location[:, 0])

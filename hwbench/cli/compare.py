@@ -61,17 +61,20 @@ def _print_tables(judged: list[tuple[str, list[Comparison]]], threshold: float) 
     console = Console(file=sys.stdout)
     for source, found in judged:
         console.print(_table(source, found))
-    console.print(f"B against A; changes below {threshold:g} % count as same; intervals at 98.75 %.", markup=False)
+        for comparison in found:
+            if comparison.note:
+                console.print(f"{comparison.kernel}: {comparison.note}", markup=False, highlight=False)
+    console.print(f"B against A; changes below {threshold:g} % count as same; intervals at 99 %.", markup=False)
 
 
 def _table(source: str, found: list[Comparison]) -> "Table":
     from rich.markup import escape
     from rich.table import Table
 
-    table = Table("kernel", "verdict", "time B / A", "interval", "detectable", "note", title=escape(source), title_justify="left")
+    table = Table("kernel", "verdict", "time B / A", "interval", "detectable", title=escape(source), title_justify="left")
     for c in found:
         ratio = "–" if c.ratio is None else f"{c.ratio:.3f}"
         interval = "–" if c.ratio_low is None or c.ratio_high is None else f"{c.ratio_low:.3f} to {c.ratio_high:.3f}"
         detectable = "–" if c.minimum_detectable_effect is None else f"{100 * c.minimum_detectable_effect:.1f} %"
-        table.add_row(escape(c.kernel), c.verdict, ratio, interval, detectable, escape(c.note))
+        table.add_row(escape(c.kernel), c.verdict, ratio, interval, detectable)
     return table

@@ -1,0 +1,135 @@
+"""How much slower B is than A, and how sure that is: five estimators over one kernel's cells, label swaps, a jackknife.
+
+docs/statistics.md says why each constant is what it is, and what was tried and left.
+"""
+
+import math
+import zlib
+from collections.abc import Sequence
+from typing import Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import special
+
+from hwbench.analyse.cells import Cells
+from hwbench.analyse.permutation import label_swaps
+
+Array = NDArray[np.float64]
+
+SYSTEMATIC_ERROR: Final = 0.002
+"""Standard error (of a log ratio) that more rounds of one session don't lessen: clocks, and where memory happened to lie."""
+ESTIMATOR_ERROR: Final = 0.002
+"""Standard error added to each estimator's own before weighting: none is trusted alone because its swaps look quiet."""
+LOW_ROUNDS_FRACTION: Final = 0.25
+LOW_BLOCKS_FRACTION: Final = 0.05
+_SMALLEST_SCALE: Final = 1e-4
+"""0.01 %: finer than any clock's repeatability; keeps equal values from dividing by zero."""
+
+
+class Estimate(NamedTuple):
+    """log(time of B / time of A), its standard error, and the degrees of freedom that the error is known with."""
+
+    log_ratio: float
+    error: float
+    freedom: float
+
+    def reach(self, alpha: float) -> float:
+        """Half the width of the interval that leaves `alpha` outside, on the logarithmic scale (Student's t)."""
+        return float(special.stdtrit(self.freedom, 1 - alpha / 2)) * self.error
+
+
+def estimate(of: Cells) -> Estimate:
+    """B against A from five estimators, weighted by what label swaps make of each; at least two rounds.
+
+    The data are first aligned (B divided by the ratio found), so that a true difference does not widen the swaps' spread.
+    Weights are 1 / (swap variance + ESTIMATOR_ERROR^2). Rounds of one process may share what it brought; so where the
+    jackknife over processes exceeds the variance of the weighted sum under the same swaps, the excess is added, and the
+    degrees of freedom are Satterthwaite's (1946) for the two parts. SYSTEMATIC_ERROR joins in quadrature.
+    """
+    views, rounds, processes = _views(of), len(of.round_low), len(np.unique(of.round_process))
+    estimates = _estimates([view.logs[None] for view in views])[:, 0]
+    swaps = label_swaps(rounds, zlib.crc32(np.sort(of.round_low, axis=1).tobytes()))
+    swapped = _estimates([_swapped(view, shift, swaps) for view, shift in zip(views, estimates, strict=True)])
+    weights = 1 / ((swapped**2).mean(axis=1) + ESTIMATOR_ERROR**2)
+    weights /= weights.sum()
+    between_rounds = float(((weights @ swapped) ** 2).mean())
+    excess = max(0.0, _jackknife_variance(views, of.round_process, weights) - between_rounds)
+    variance = between_rounds + excess + SYSTEMATIC_ERROR**2
+    lost = between_rounds**2 / (rounds - 1) + excess**2 / max(processes - 1, 1)
+    freedom = min(float(rounds - 1), variance**2 / lost) if lost > 0 else float(rounds - 1)
+    return Estimate(float(weights @ estimates), math.sqrt(variance), freedom)
+
+
+class _View(NamedTuple):
+    """What one estimator looks at: log times [n, 2] (A, B), and the round that each row belongs to."""
+
+    logs: Array
+    round: NDArray[np.int64]
+
+
+def _views(of: Cells) -> tuple[_View, ...]:
+    low, mid = _View(of.block_low, of.pair_round), _View(of.block_mid, of.pair_round)
+    return _View(of.round_low, np.arange(len(of.round_low))), low, low, mid, _quiet(low)
+
+
+def _quiet(of: _View) -> _View:
+    """The half of the pairs whose slower block was least disturbed. B is aligned first: else a slow B would choose for itself."""
+    shift = float(student_location((of.logs[:, 1] - of.logs[:, 0])[None], freedom=0.5)[0])
+    disturbed = np.maximum(of.logs[:, 0], of.logs[:, 1] - shift)
+    chosen = disturbed <= np.median(disturbed)
+    return _View(of.logs[chosen], of.round[chosen])
+
+
+def _swapped(view: _View, shift: float, swaps: NDArray[np.bool_]) -> Array:
+    """[swaps, n, 2]: B's times divided by exp(shift), then A and B changed over in the rounds that a swap names."""
+    aligned = view.logs - np.array([0.0, shift])
+    return np.asarray(np.where(swaps[:, view.round, None], aligned[:, ::-1], aligned))
+
+
+def _jackknife_variance(views: Sequence[_View], round_process: NDArray[np.int64], weights: Array) -> float:
+    """Variance of the weighted estimate over processes: (n - 1) / n times the squared deviations with one left out (Efron 1982)."""
+    processes = np.unique(round_process)
+    if len(processes) < 2:
+        return 0.0
+    left_out = [
+        float(weights @ _estimates([view.logs[None, round_process[view.round] != process] for view in views])[:, 0])
+        for process in processes
+    ]
+    return (len(processes) - 1) * float(np.var(left_out))
+
+
+def _estimates(logs: Sequence[Array]) -> Array:
+    """The five log ratios [5, k] of the five views' log times, each [k, n, 2]."""
+    low, mid, quiet = (pairs[..., 1] - pairs[..., 0] for pairs in logs[2:])
+    return np.stack(
+        (
+            _floor_ratio(logs[0], LOW_ROUNDS_FRACTION),
+            _floor_ratio(logs[1], LOW_BLOCKS_FRACTION),
+            student_location(low, freedom=0.5),
+            student_location(mid, freedom=0.5),
+            np.median(quiet, axis=1),
+        )
+    )
+
+
+def _floor_ratio(logs: Array, fraction: float) -> Array:
+    """Mean of the lowest `fraction` of each side, B less A: both sides' undisturbed moments, wherever in the session they were."""
+    count = max(1, math.ceil(logs.shape[1] * fraction))
+    lowest = np.partition(logs, count - 1, axis=1)[:, :count].mean(axis=1)
+    return np.asarray(lowest[:, 1] - lowest[:, 0])
+
+
+def student_location(values: Array, freedom: float, iterations: int = 12) -> Array:
+    """Location of each row under Student's t with unknown scale, by expectation-maximisation (Lange, Little, Taylor 1989).
+
+    For the log ratios of pairs: neighbours in time share their disturbances, and the ratio cancels them. With `freedom` of 1
+    or less the core decides: pairs of which one half was disturbed count for next to nothing.
+    """
+    location = np.median(values, axis=1, keepdims=True)
+    scale = np.maximum(np.median(np.abs(values - location), axis=1, keepdims=True), _SMALLEST_SCALE)
+    for _ in range(iterations):
+        weights = (freedom + 1) / (freedom + ((values - location) / scale) ** 2)
+        location = (weights * values).sum(axis=1, keepdims=True) / weights.sum(axis=1, keepdims=True)
+        scale = np.maximum(np.sqrt((weights * (values - location) ** 2).mean(axis=1, keepdims=True)), _SMALLEST_SCALE)
+    return np.asarray(location[:, 0])
