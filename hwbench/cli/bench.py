@@ -10,7 +10,6 @@ from hwbench import store
 from hwbench.core.codec import to_json, write_atomic
 from hwbench.core.errors import MeasurementError
 from hwbench.core.prediction import SizingAnswer
-from hwbench.run.execute import DEFAULT_TIME_LIMIT_S
 
 from ._planning import HERE, Count, Duration, calibrated, load_clusters, load_model, sends
 from .report import SIZING_FILE, summary_of, write_report
@@ -52,7 +51,7 @@ def command(
     load_model(model, {})  # a wrong name is said now, not after the measurements
     load_clusters([name for name in cluster.split(",") if name != HERE], settings={}, here=None)
     plan = planned((), suite, time_budget_s=time_budget)
-    folder = new_run(plan, suite, device, DEFAULT_TIME_LIMIT_S, results, explicit=False)
+    folder = new_run(plan, suite, device, results, {"time_budget_s": plan.time_budget_s, "device": device, "scaling": "weak"})
     failure = _measure(folder, began_s)
     sizing = first_sizing(folder, model=model, tokens=tokens, deadline_s=deadline, cluster=cluster)
     write_atomic(folder / SIZING_FILE, to_json(sizing, pretty=True))
