@@ -74,7 +74,25 @@ def load_model(name: str, settings: dict[str, Any]) -> "Model":
     def cost_of(micro_batch: int, dtype: str) -> Cost:
         return workload.cost(msgspec.structs.replace(config, **{BATCH_FIELD: micro_batch}), dtype)
 
-    return Model(name=Path(name).stem if name.endswith(".toml") else name, cost_of=cost_of)
+    shape = _shape(preset.workload, codec.to_builtins(config))
+    return Model(name=Path(name).stem if name.endswith(".toml") else name, cost_of=cost_of, shape=shape)
+
+
+DECODERS = {"gpt": "0", "llama": "1"}
+"""Workloads that are decoder Transformers -> whether their MLP is gated."""
+COLUMNS = {"layers": "layers", "hidden": "hidden", "heads": "heads", "seq_len": "seq_len", "vocab": "vocabulary"}
+
+
+def _shape(workload: str, config: dict[str, Any]) -> dict[str, str]:
+    """A decoder's sizes in the columns of the published table; empty for another workload."""
+    if workload not in DECODERS:
+        return {}
+    sizes = {column: str(config[key]) for column, key in COLUMNS.items()}
+    return sizes | {
+        "kv_heads": str(config.get("kv_heads", config["heads"])),
+        "ffn_hidden": str(config["mlp"] or 4 * config["hidden"]),
+        "gated_ffn": DECODERS[workload],
+    }
 
 
 def sends(cost: Cost, layout: Layout) -> tuple[Transfer, ...]:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 @click.option("--nodes", type=int, metavar="N", help="Exactly so many nodes, instead of the smallest number.")
 @click.option("--max-nodes", type=int, metavar="N", help="At most so many nodes.")
 @click.option("--global-batch", type=int, metavar="N", help="Samples a step.  [default: by the model's size]")
+@click.option("--framework", metavar="NAME", help="Software, such as Megatron-LM or torchtitan.  [default: by the layout]")
 @click.option("--dtype", metavar="DTYPE", help="bf16, fp16, fp8 …  [default: the fastest of bf16, fp16, fp32 that the profile has]")
 @click.option(
     "--set", "settings", multiple=True, metavar="KEY=VALUE", help="Change a figure: model.seq_len=4096, accelerator.power_w=650 …"
@@ -64,6 +65,7 @@ def command(**options: Any) -> None:
         max_nodes=options["max_nodes"],
         global_batch=options["global_batch"],
         dtype=options["dtype"],
+        framework=options["framework"],
         failures=_failures(options),
     )
     answer = size(model, ask, _clusters(options, settings["cluster"]), sends)

@@ -14,6 +14,7 @@ from hwbench.core.value import Value
 from hwbench.core.workload import Cost
 
 from .compute import missing, peak_flops_per_s
+from .corrected import corrected
 from .goodput import Failures, goodput
 from .search import Found, Sends, capacity_bytes, pipeline_degrees, search, tensor_degrees
 
@@ -33,6 +34,8 @@ class Model(NamedTuple):
 
     name: str
     cost_of: Callable[[int, str], Cost]
+    shape: dict[str, str]
+    """A decoder Transformer's sizes in the columns of data/measurements.csv (layers, hidden, heads …); empty for anything else."""
 
 
 class Ask(Value):
@@ -46,6 +49,8 @@ class Ask(Value):
     global_batch: int | None = None
     """Samples a step; None takes the documented default for the model's size."""
     dtype: str | None = None
+    framework: str | None = None
+    """Software whose published runs correct the prediction; None takes the usual one for the layout."""
     failures: Failures | None = None
 
 
@@ -77,7 +82,8 @@ def pose(model: Model, ask: Ask, profile: ClusterProfile, sends: Sends) -> Quest
     @functools.cache
     def look(nodes: int) -> Found:
         accelerators = nodes * profile.node.accelerators
-        return search(lambda size: model.cost_of(size, dtype), sends, profile, accelerators=accelerators, global_batch=global_batch)
+        found = search(lambda size: model.cost_of(size, dtype), sends, profile, accelerators=accelerators, global_batch=global_batch)
+        return corrected(found, model.shape, profile, dtype=dtype, framework=ask.framework)
 
     return Question(
         model=model.name,

@@ -8,6 +8,7 @@ from hwbench.core.prediction import Prediction
 from hwbench.core.profile import ClusterProfile
 from hwbench.core.units import format_bytes, format_count, format_fraction, format_seconds
 
+from .constants import shipped
 from .cost import gaps
 from .overrides import SOURCE
 from .question import Question, train_time_s
@@ -90,17 +91,17 @@ def no_such_count(question: Question, nodes: int) -> str:
     )
 
 
-def unknowns(question: Question, prediction: Prediction) -> tuple[str, ...]:
+def unknowns(question: Question, found: Found) -> tuple[str, ...]:
     """What the answer does not know, with what would tell it."""
     said = list(gaps(question.profile))
-    if prediction.low_s is None:
-        said.append("interval: unknown until predictions are validated against measurements on such a machine")
+    if found.uncorrected:
+        said.append(f"interval: unknown, and software's overhead is not in the step: {found.uncorrected}")
     if question.ask.failures is None:
         said.append("failures are not counted; give --node-mtbf, --checkpoint-time and --restart-time")
     return tuple(said)
 
 
-def basis(profile: ClusterProfile) -> str:
+def basis(profile: ClusterProfile, prediction: Prediction) -> str:
     """What a prediction on this profile rests on, from its sources."""
     texts = profile.sources.values()
     curves = bool(profile.efficiency.matmul) or any(tier.efficiency for tier in profile.tiers)
@@ -110,4 +111,6 @@ def basis(profile: ClusterProfile) -> str:
         parts = ["datasheet", *(["published efficiency curves"] if curves else [])]
     if SOURCE in texts:
         parts.append("figures set by the user")
-    return " and ".join(parts)
+    if prediction.low_s is not None:
+        parts.append(f"{sum(shipped().fitted_on.values())} published training runs")
+    return ", ".join(parts)

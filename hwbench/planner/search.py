@@ -33,6 +33,8 @@ MAX_TP = 64
 """Widest tensor parallelism tried where the scale-up domain is larger still (a TPU pod): beyond it a product is a sliver."""
 MAX_MICRO_BATCH = 64
 """Largest micro-batch tried: products of language models are past the knee of every efficiency curve long before."""
+SHORTLIST = 512
+"""How many of the quickest a search keeps, for a closer look."""
 MAX_CHUNKS = 8
 """Most model chunks a pipeline stage is interleaved into."""
 
@@ -63,6 +65,10 @@ class Found(NamedTuple):
     closest: Closest | None
     illegal: dict[str, int]
     """Reason -> layouts refused before their memory was looked at."""
+    shortlist: tuple[Choice, ...] = ()
+    """The quickest that fit, the best first."""
+    uncorrected: str = ""
+    """Why published runs do not correct the prediction, where they don't."""
 
 
 def search(cost_of: CostOf, sends: Sends, profile: ClusterProfile, *, accelerators: int, global_batch: int) -> Found:
@@ -71,9 +77,9 @@ def search(cost_of: CostOf, sends: Sends, profile: ClusterProfile, *, accelerato
     UserError where the profile lacks a number that memory or time needs.
     """
     capacity = capacity_bytes(profile)
-    best: Choice | None = None
+    choices: list[Choice] = []
     closest: Closest | None = None
-    tried = fitted = 0
+    tried = 0
     illegal: Counter[str] = Counter()
     for base in layouts(cost_of(1), profile, accelerators=accelerators, global_batch=global_batch, illegal=illegal):
         for layout, micro_batch, cost in _micro_batches(base, cost_of, global_batch):
@@ -83,11 +89,9 @@ def search(cost_of: CostOf, sends: Sends, profile: ClusterProfile, *, accelerato
                 if closest is None or memory.total_bytes < closest.memory.total_bytes:
                     closest = Closest(layout, micro_batch, memory)
                 continue
-            fitted += 1
-            prediction = predict(cost, layout, profile, sends, recompute)
-            if best is None or prediction.step_time_s < best.prediction.step_time_s:
-                best = Choice(layout, micro_batch, recompute, prediction)
-    return Found(best, tried, fitted, closest, dict(illegal))
+            choices.append(Choice(layout, micro_batch, recompute, predict(cost, layout, profile, sends, recompute)))
+    choices.sort(key=lambda choice: choice.prediction.step_time_s)
+    return Found(choices[0] if choices else None, tried, len(choices), closest, dict(illegal), tuple(choices[:SHORTLIST]))
 
 
 def predict(cost: Cost, layout: Layout, profile: ClusterProfile, sends: Sends, recompute: Recompute) -> Prediction:
