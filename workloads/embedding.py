@@ -57,8 +57,9 @@ def build(config: Config, context: Context) -> Kernel:
         return (rows, *torch.autograd.grad(rows, table, upstream)) if backward else (rows,)
 
     def check() -> Check:
-        """Forward copies, so it is exact. A row of the gradient adds c gradients: c − 1 roundings of at most u each, relative to the
-        sum of their magnitudes, where c is how often the most frequent id occurs. Eight columns are looked at.
+        """Forward copies, so it is exact. A row of the gradient adds the gradients of its c occurrences. They have random signs: the k-th
+        partial sum is about √k and its rounding √k·u, so that c roundings walk to √(Σk)·u ≈ 0.7c·u; relative to the sum of
+        magnitudes, 0.8c, that is about u whatever c is. 16u is allowed for the worst of many elements. Eight columns are looked at.
         """
         rows, *gradients = run()
         copied = torch.equal(rows, table.detach()[ids])
@@ -70,7 +71,7 @@ def build(config: Config, context: Context) -> Kernel:
         wanted.index_add_(0, where, given)
         magnitude.index_add_(0, where, given.abs())
         error = (_tensors.exact(gradients[0][:, columns]) - wanted).abs() / magnitude.clamp_min(1e-300)
-        tolerance = int(where.bincount().max()) * _tensors.unit_roundoff(context.dtype)
+        tolerance = 16 * _tensors.unit_roundoff(context.dtype)
         return Check(name="embedding", error=float(error.max()), tolerance=tolerance, reference="float64 on the CPU")
 
     return Kernel(run=run, check=check)

@@ -65,12 +65,12 @@ def build(config: Config, context: Context) -> Kernel:
         return (output, *torch.autograd.grad(output, (x, *module.parameters()), upstream)) if backward else (output,)
 
     def check() -> Check:
-        """Output and every gradient of two sequences of at most 16 steps, as relative Euclidean distances.
+        """Output and every gradient of two sequences of at most 8 steps, as relative Euclidean distances.
 
         Gates squash what a step passes on, so roundings hardly add up over steps: 8u was seen at worst; 64u is allowed, since
         sigmoid and tanh are approximated to a few u in fused kernels.
         """
-        part, given = x.detach()[:2, :16], upstream[:2, :16]
+        part, given = x.detach()[:2, :8], upstream[:2, :8]
         wide = copy.deepcopy(module).to("cpu", torch.float64)
         found = step(module, part.clone().requires_grad_(backward), given)
         wanted = step(wide, _tensors.exact(part).requires_grad_(backward), _tensors.exact(given))
