@@ -231,6 +231,5 @@ def unplaced(summary: Summary) -> tuple[str, ...]:
     """Sentences about the cases that the plot can't place: without FLOPs there is no intensity, only a share of the memory roof."""
     rows = [row for row in summary.throughput if row.kind not in ("ceiling", "collective") and row not in pointed(summary)]
     return tuple(
-        f"{row.workload} {row.label}: {_text.traffic(row)}, {format_fraction(row.roof_fraction)} of the memory roof"
-        for row in rows
+        f"{row.workload} {row.label}: {_text.traffic(row)}, {format_fraction(row.roof_fraction)} of the memory roof" for row in rows
     )

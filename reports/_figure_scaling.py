@@ -7,7 +7,7 @@ from hwbench.core.units import format_fraction, significant
 
 from . import _text
 from ._palette import workload_colours
-from ._plot import BAR_OFFSET, BAR_WIDTH, Plot, Row, hover, rows_figure, stroke, titled
+from ._plot import BAR_OFFSET, BAR_WIDTH, Plot, Row, hover, intervals, rows_figure, stroke, titled
 
 
 def plot(summary: Summary) -> Plot | None:
@@ -40,16 +40,15 @@ def _bars(summary: Summary, values: tuple[Scaling, ...]) -> Any:
     import plotly.graph_objects as go
 
     colours = workload_colours(summary)
-    ends = [(value.interval.low, value.interval.high) if value.interval else (value.efficiency_fraction,) * 2 for value in values]
-    above = [100 * max(0.0, high - value.efficiency_fraction) for value, (_, high) in zip(values, ends, strict=True)]
-    below = [100 * max(0.0, value.efficiency_fraction - low) for value, (low, _) in zip(values, ends, strict=True)]
+    above = [100 * max(0.0, value.interval.high - value.efficiency_fraction) if value.interval else None for value in values]
+    below = [100 * max(0.0, value.efficiency_fraction - value.interval.low) if value.interval else None for value in values]
     return go.Bar(
         orientation="h",
         x=[100 * value.efficiency_fraction for value in values],
         y=[index + BAR_OFFSET for index in range(len(values))],
         width=BAR_WIDTH,
         marker={"color": [colours[value.workload] for value in values], "line": {"width": 0}},
-        error_x={"type": "data", "symmetric": False, "array": above, "arrayminus": below, "thickness": 1.5, "width": 4},
+        error_x=intervals(below, above),
         hovertext=[_hover(value) for value in values],
         hoverinfo="text",
     )

@@ -8,7 +8,7 @@ from hwbench.core.units import format_fraction
 
 from . import _text
 from ._palette import workload_colours
-from ._plot import BAR_OFFSET, BAR_WIDTH, Plot, Row, hover, rows_figure
+from ._plot import BAR_OFFSET, BAR_WIDTH, Plot, Row, hover, intervals, rows_figure
 
 
 def plots(summary: Summary) -> tuple[Plot, ...]:
@@ -47,23 +47,16 @@ def _bars(rows: Sequence[Throughput], colour: str) -> Any:
         y=[index + BAR_OFFSET for index in range(len(rows))],
         width=BAR_WIDTH,
         marker={"color": colour, "line": {"width": 0}},
-        error_x={
-            "type": "data",
-            "symmetric": False,
-            "array": [r[1] for r in reach],
-            "arrayminus": [r[0] for r in reach],
-            "thickness": 1.5,
-            "width": 4,
-        },
+        error_x=intervals([low for low, _ in reach], [high for _, high in reach]),
         hovertext=[_hover(row) for row in rows],
         hoverinfo="text",
     )
 
 
-def _reach(row: Throughput) -> tuple[float, float]:
+def _reach(row: Throughput) -> tuple[float | None, float | None]:
     """How far the interval reaches below and above the rate: that of the step time, turned over."""
     if row.step_interval_s is None:
-        return 0.0, 0.0
+        return None, None
     low, high = row.step_time_s / row.step_interval_s.high, row.step_time_s / row.step_interval_s.low
     rate = row.rate_per_s
     return rate * max(0.0, 1 - low), rate * max(0.0, high - 1)

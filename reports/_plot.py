@@ -91,6 +91,14 @@ def _above(index: int) -> dict[str, Any]:
     return {"xref": "paper", "yref": "y", "y": index, "yshift": 13, "yanchor": "middle", "showarrow": False}
 
 
+def intervals(below: Sequence[float | None], above: Sequence[float | None]) -> dict[str, Any]:
+    """Error bars that reach so far below and above each bar; none at all where no bar has an interval."""
+    known = any(reach is not None for reach in (*below, *above))
+    return {
+        "type": "data", "symmetric": False, "arrayminus": list(below), "array": list(above), "thickness": 1.5, "width": 4, "visible": known,
+    }  # fmt: skip
+
+
 def stroke(x: float, row: int, *, width_px: float, dash: str = "solid") -> dict[str, Any]:
     """An upright line through the bar of a row, in the ink of the page, that keeps clear of the text above the bar."""
     middle, reach = row + BAR_OFFSET, 0.26

@@ -6,7 +6,7 @@ import hashlib
 import json
 from functools import cache
 from importlib import resources
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
@@ -24,7 +24,7 @@ def render(summary: Summary) -> str:
     two that are in here by their hashes. plotly travels compressed: the page unpacks it (DecompressionStream: Chromium 80, Firefox 113,
     Safari 16.4 and later), and an older browser still shows every table.
     """
-    library, script = _plotly(), _file("report.js")
+    library, script = _library(), _file("report.js")
     return (
         _environment()
         .get_template("report.html.j2")
@@ -38,8 +38,8 @@ def render(summary: Summary) -> str:
             terms=terms(),
             style=_file("report.css"),
             script=script,
-            library=base64.b64encode(gzip.compress(library.encode(), compresslevel=9, mtime=0)).decode(),
-            script_hashes=" ".join(f"'{_hash(text)}'" for text in (script, library)),
+            library=library.packed,
+            script_hashes=f"'{_hash(script)}' '{library.hash}'",
         )
     )
 
@@ -97,11 +97,19 @@ def _script_json(value: Any) -> str:
     return Markup(text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e"))  # noqa: S704  # no < > & is left in it
 
 
+class _Library(NamedTuple):
+    """plotly's script: gzip in base64, and the hash of the script itself."""
+
+    packed: str
+    hash: str
+
+
 @cache
-def _plotly() -> str:
+def _library() -> _Library:
     from plotly.offline import get_plotlyjs
 
-    return str(get_plotlyjs())
+    script = get_plotlyjs()
+    return _Library(base64.b64encode(gzip.compress(script.encode(), compresslevel=9, mtime=0)).decode(), _hash(script))
 
 
 def _file(name: str) -> str:

@@ -19,7 +19,8 @@ def _ceilings(roofs: Sequence[Roof]) -> list[str]:
     first = alone[0]
     place = _place(first)
     mine = sorted((roof for roof in alone if _place(roof) == place), key=lambda roof: (roof.dtype is not None, roof.dtype or ""))
-    return [f"{_ranks(first.world_size)} on {first.device} reaches {_and([_rate(roof) for roof in mine])}: the measured roofs."]
+    rates = _and([_rate(roof) for roof in mine])
+    return [f"{_ranks(first.world_size)} on {first.device} reaches {rates}: measured here, and the roofs for all other cases."]
 
 
 def _place(roof: Roof) -> tuple[object, ...]:

@@ -181,6 +181,11 @@ def _warnings(runs: Sequence[Run], measured: Sequence[Throughput]) -> list[str]:
     noisy = sum(row.noisy for row in measured)
     if noisy:
         said.append(f"{noisy} of {len(measured)} cases are noisy: their interval is more than 10 % of the median wide; they are marked")
+    above = sum(row.roof_fraction is not None and row.roof_fraction > 1 for row in measured)
+    if above:
+        said.append(
+            f"{above} of {len(measured)} cases are above their measured roof, which can't be: don't quote these figures; see their notes"
+        )
     single = sum(row.processes == 1 for row in measured)
     if single:
         said.append(f"{single} of {len(measured)} cases ran in one process only: no interval for them; --processes 3 or more gives one")

@@ -1,6 +1,7 @@
 """Records of one run to rows: one row a case, over all its processes."""
 
 import math
+import re
 import statistics as plain
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
@@ -53,7 +54,12 @@ def rows(records: Iterable[Record], *, run: str, workloads: Mapping[str, Workloa
 def reading_order(row: Throughput) -> tuple[object, ...]:
     """Sort key of rows: kinds as people ask for them, a case's layouts together, `single` first."""
     kind = KIND_ORDER.index(row.kind) if row.kind in KIND_ORDER else len(KIND_ORDER)
-    return kind, row.workload, row.settings, row.dtype, row.device, row.threads, row.world_size, row.layout, row.run
+    return kind, row.workload, _natural(row.settings), row.dtype, row.device, row.threads, row.world_size, row.layout, row.run
+
+
+def _natural(text: str) -> list[tuple[int, str]]:
+    """Sort key under which 512 comes before 2048."""
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", text)]
 
 
 def settings_text(config: Mapping[str, Any], workload: Workload | None) -> str:
@@ -169,8 +175,10 @@ def labelled(measured: Sequence[Throughput]) -> tuple[Throughput, ...]:
 
 def _label(row: Throughput, among: Sequence[Throughput]) -> str:
     same = [other for other in among if other.workload == row.workload]
-    differing = [key for key in ("settings", "dtype", "device", "run") if len({getattr(other, key) for other in same}) > 1]
-    return " · ".join(part for part in (row.layout, *(getattr(row, key) for key in differing)) if part)
+    everywhere = set.intersection(*(set(other.settings.split(", ")) for other in same))
+    settings = ", ".join(item for item in row.settings.split(", ") if item not in everywhere)
+    differing = [getattr(row, key) for key in ("dtype", "device", "run") if len({getattr(other, key) for other in same}) > 1]
+    return " · ".join(part for part in (row.layout, settings, *differing) if part)
 
 
 def _rate(kind: str, measured: Measurement, steps_per_s: float) -> tuple[float, str]:
