@@ -7,6 +7,7 @@ import msgspec
 from hwbench.core.accelerators import Accelerator, Accelerators, AcceleratorSoftware, GapPairs, GpuDirect, Matrix, Reading
 from hwbench.core.inventory import Memory, Network, Pci, PciDevice
 
+from ._amd_smi import market_names
 from ._notes import Notes
 from ._places import nearest_cpu, network_adapters, places_of
 from ._sysroot import Sysroot
@@ -66,8 +67,17 @@ Part = tuple[tuple[Accelerator, ...], GapPairs]
 def _amd(root: Sysroot, functions: Sequence[PciDevice], before: Sequence[Accelerator]) -> Part:
     """AMD GPUs; that there is no KFD is worth a gap only where the PCI tree has an AMD GPU, or was not read."""
     found, gaps = probe_amd(root, len(before))
+    if root.live and found:
+        names, reasons = market_names()
+        found = tuple(_named(device, names) for device in found)
+        gaps = (*gaps, *(("", f"AMD: {reason}") for reason in reasons))
     expected = not functions or any(function.vendor_id == "0x1002" and is_accelerator(function) for function in functions)
     return found, gaps if found or expected else ()
+
+
+def _named(device: Accelerator, names: dict[str, str]) -> Accelerator:
+    name = names.get(device.pci_address or "")
+    return device if device.name or name is None else msgspec.structs.replace(device, name=name, name_source="amdsmi")
 
 
 def _others(root: Sysroot, functions: Sequence[PciDevice], before: Sequence[Accelerator]) -> Part:

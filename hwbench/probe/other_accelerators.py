@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from hwbench.core.accelerators import Accelerator, PcieLink
 from hwbench.core.inventory import PciDevice
 
-from ._accelerator_text import GENERATIONS
+from ._accelerator_text import GENERATIONS, pci_address
 from ._sysroot import Sysroot
 
 ALWAYS = ("0x0302", "0x1200", "0x0b40")
@@ -18,6 +18,9 @@ COMPUTING_VENDORS = ("0x10de", "0x1002", "0x8086")
 """A display controller counts where its vendor makes ones that compute; ASPEED, Matrox or virtio screens do not."""
 OTHERS = {"1d0f:7064", "1d0f:7065", "1d0f:7164", "1d0f:7264"}
 """AWS Inferentia and Trainium, system peripherals by class; ids of the table in the Neuron driver (aws-neuron-dkms, neuron_pci.c)."""
+
+CLASSES = ("/sys/class/accel", "/sys/class/neuron_device")
+"""Where drivers register accelerators; /sys/class/drm is left out, as screens register there too."""
 
 VENDORS = {
     "0x10de": "NVIDIA", "0x1002": "AMD", "0x8086": "Intel", "0x1da3": "Habana", "0x1ae0": "Google", "0x1d0f": "Amazon",
@@ -58,7 +61,9 @@ def probe_others(
 ) -> tuple[tuple[Accelerator, ...], tuple[tuple[str, str], ...]]:
     """Accelerators in the PCI tree whose addresses are not `known`, labelled from ACC`first_label`, and gaps relative to them."""
     by_address = {device.address: device for device in devices}
-    left = [device for device in by_address.values() if is_accelerator(device) and device.address not in set(known)]
+    registered = registered_addresses(root)
+    left = [device for device in by_address.values() if is_accelerator(device) or device.address in registered]
+    left = [device for device in left if device.address not in set(known)]
     names = pci_names(root, {one for device in left if (one := pci_id(device))}) if left else {}
     gaps: list[tuple[str, str]] = []
     found: list[Accelerator] = []
@@ -84,6 +89,17 @@ def probe_others(
             )
         )
     return tuple(found), tuple(gaps)
+
+
+def registered_addresses(root: Sysroot) -> set[str]:
+    """Addresses of devices that a driver registered as accelerators (Documentation/accel/introduction.rst), whatever their class."""
+    found = set()
+    for folder in CLASSES:
+        for name in root.entries(folder) or ():
+            real = root.real(f"{folder}/{name}/device") or ""
+            if address := pci_address(real.rsplit("/", 1)[-1]):
+                found.add(address)
+    return found
 
 
 def pcie_link(device: PciDevice, above: PciDevice | None) -> PcieLink | None:

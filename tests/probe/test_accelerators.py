@@ -1,5 +1,8 @@
 """Accelerators of a whole tree: what the PCI tree shows, the matrix with network adapters, GPUDirect, names."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -137,6 +140,44 @@ def test_a_slot_narrower_than_the_device_is_not_downtrained() -> None:
 )  # fmt: skip
 def test_what_counts_as_an_accelerator(kind: tuple[str, str, str], counts: bool) -> None:
     assert is_accelerator(PciDevice(address="0000:01:00.0", class_code=kind[0], vendor_id=kind[1], device_id=kind[2])) is counts
+
+
+def test_a_device_that_a_driver_registered_counts_whatever_its_class(tmp_path: Path) -> None:
+    tree = Tree(tmp_path)
+    folder = tree.function("pci0000:00/0000:00:0b.0", ("0x088000", "0x8086", "0x7d1d"))
+    tree.link("sys/class/accel/accel0/device", f"../../../../{folder}")
+    value, _ = seen(tmp_path)
+    assert [(device.label, device.pci_id) for device in value.devices] == [("ACC0", "8086:7d1d")]
+
+
+AMDSMI = """
+print("looking for libamd_smi.so")
+class AmdSmiException(Exception): pass
+def amdsmi_init(): {init}
+def amdsmi_shut_down(): pass
+def amdsmi_get_processor_handles(): return [1, 2]
+def amdsmi_get_gpu_device_bdf(handle): return f"0000:0{{handle}}:00.0"
+def amdsmi_get_gpu_asic_info(handle): return {{"market_name": "AMD Instinct MI300X" if handle == 1 else "N/A"}}
+"""
+NAMES = "from hwbench.probe._amd_smi import market_names; print(market_names())"
+
+
+@pytest.mark.parametrize(
+    ("module", "said"),
+    [
+        (None, "({}, ())"),
+        (AMDSMI.format(init="pass"), "({'0000:01:00.0': 'AMD Instinct MI300X'}, ())"),
+        (AMDSMI.format(init="raise AmdSmiException('driver not loaded')"), "({}, ('amdsmi: driver not loaded',))"),
+        ("print('no library')\n{}['libamd_smi.so']", "({}, (\"amdsmi can't be used: KeyError: 'libamd_smi.so'\",))"),
+    ],
+)
+def test_amd_market_names(tmp_path: Path, module: str | None, said: str) -> None:
+    if module is not None:
+        (tmp_path / "amdsmi.py").write_text(module)
+    done = subprocess.run(
+        [sys.executable, "-c", NAMES], capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(tmp_path)}, check=True
+    )
+    assert done.stdout.strip() == said
 
 
 def test_names_come_from_the_machine_s_pci_ids_first(tmp_path: Path) -> None:
