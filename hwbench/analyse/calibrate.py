@@ -54,7 +54,7 @@ def calibrate(run: Run) -> ClusterProfile:
         description=f"this machine: {seen.ranks} × {_what(run, seen)}, calibrated from run {run.header.id}",
         accelerator=Accelerator(
             name=_what(run, seen),
-            vendor=run.header.inventory.cpu.vendor or "unknown",
+            vendor=_vendor(run, seen),
             memory_bytes=memory / seen.ranks if memory is not None and _on_cpu(seen) else memory,
             memory_bandwidth_bytes_per_s=bandwidth,
             peak_flops_per_s=peaks,
@@ -166,6 +166,12 @@ def _devices(run: Run) -> Sequence[Device]:
 
 def _on_cpu(seen: _Measured) -> bool:
     return seen.device.startswith("cpu")
+
+
+def _vendor(run: Run, seen: _Measured) -> str:
+    """Who made the device or the CPU, as the inventory spells it."""
+    known = run.header.inventory.cpu.vendor if _on_cpu(seen) else next((device.vendor for device in _devices(run)), None)
+    return known or "unknown"
 
 
 def _what(run: Run, seen: _Measured) -> str:

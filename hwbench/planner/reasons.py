@@ -6,6 +6,7 @@ import math
 
 from hwbench.core.prediction import Prediction
 from hwbench.core.profile import ClusterProfile
+from hwbench.core.sourcing import unsourced
 from hwbench.core.units import format_bytes, format_count, format_fraction, format_seconds
 
 from .constants import shipped
@@ -96,6 +97,8 @@ def unknowns(question: Question, found: Found) -> tuple[str, ...]:
     said = list(gaps(question.profile))
     if found.uncorrected:
         said.append(f"interval: unknown, and software's overhead is not in the step: {found.uncorrected}")
+    if bare := unsourced(question.profile):
+        said.append(f"no source is given for {', '.join(bare[:3])}{f' and {len(bare) - 3} more' if len(bare) > 3 else ''}")
     if question.ask.failures is None:
         said.append("failures are not counted; give --node-mtbf, --checkpoint-time and --restart-time")
     return tuple(said)

@@ -7,6 +7,8 @@ import msgspec
 import pytest
 
 from hwbench.analyse.calibrate import NAME, SHARED, calibrate
+from hwbench.core.accelerators import Accelerator as Device
+from hwbench.core.accelerators import Accelerators
 from hwbench.core.codec import read_toml, to_toml
 from hwbench.core.errors import UserError
 from hwbench.core.profile import ClusterProfile
@@ -80,6 +82,20 @@ def test_what_was_not_measured_is_absent_with_a_note() -> None:
     assert any("no triad" in note for note in profile.notes)
     assert any("at one size" in note for note in profile.notes)
     assert any("Price and power" in note for note in profile.notes)
+
+
+def test_a_device_has_its_own_memory_and_name() -> None:
+    made = run((record("matmul", dtype="bf16", device="cuda", slower=0.001), record("triad", device="cuda", slower=0.01), record("matmul")))
+    devices = tuple(
+        Device(label=label, source="nvml", vendor="NVIDIA", name="NVIDIA H100 80GB HBM3", memory_total_bytes=85_520_809_984)
+        for label in ("GPU0", "GPU1")
+    )
+    inventory = msgspec.structs.replace(made.header.inventory, accelerators=Accelerators(devices=devices))
+    profile = calibrate(msgspec.structs.replace(made, header=msgspec.structs.replace(made.header, inventory=inventory)))
+    assert set(profile.accelerator.peak_flops_per_s) == {"bf16"}
+    assert (profile.accelerator.name, profile.accelerator.vendor) == ("NVIDIA H100 80GB HBM3", "NVIDIA")
+    assert profile.accelerator.memory_bytes == 85_520_809_984
+    assert profile.node.memory_bytes is None
 
 
 def test_a_run_without_a_product_is_refused() -> None:

@@ -5,6 +5,7 @@ from math import ceil, isinf
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from hwbench.cli._planning import load_model, sends
 from hwbench.core.errors import UserError
@@ -91,6 +92,14 @@ def test_what_is_unknown_is_null_with_the_key_that_tells_it() -> None:
     assert any("node.price_usd_per_hour" in gap for gap in answer.gaps)
     assert any("node.power_w" in gap for gap in answer.gaps)
     assert any(gap.startswith("interval") for gap in answer.gaps)
+
+
+def test_a_number_without_a_source_is_pointed_out() -> None:
+    profile = replace(load_cluster("dgx-h100"), sources={"accelerator": "datasheet", "tiers": "quote"})
+    answer = size_cluster(load_model("gpt2", {}), Ask(tokens=1e9, nodes=1), profile, sends)
+    assert isinstance(answer, Sizing)
+    (said,) = [gap for gap in answer.gaps if gap.startswith("no source")]
+    assert said.startswith("no source is given for node.accelerators, node.power_w, node.memory_bytes and ")
 
 
 def test_failures_lengthen_the_training() -> None:
