@@ -70,8 +70,8 @@ def probe_others(
     for index, device in enumerate(left):
         name, source = names.get(pci_id(device) or "", (None, None))
         if name is None:
-            gaps.append((f"{index}.name", f"{device.address}: no vendor library told, and pci.ids does not name {pci_id(device)}"))
-        gaps.append((f"{index}.memory_total_bytes", f"{device.address}: only its PCI functions were seen: no vendor library told of it"))
+            gaps.append((f"{index}.name", f"no vendor library told, and pci.ids does not name {pci_id(device)}"))
+        gaps.append((f"{index}.memory_total_bytes", "only its PCI function was seen: no vendor library told of it"))
         found.append(
             Accelerator(
                 label=f"ACC{first_label + index}",
