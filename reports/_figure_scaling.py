@@ -30,7 +30,7 @@ def plot(summary: Summary) -> Plot | None:
         title="Scaling efficiency",
         caption="How much of the ideal speed-up each layout reaches, the batch of a rank fixed. The dotted stroke is the ideal: as many "
         "times the work as there are ranks. Ceilings show what the machine's own memory and cores allow. Thin lines are "
-        "intervals, cut where they leave the plot.",
+        "intervals; one too wide to tell anything is left out.",
         alt="Scaling efficiency. " + "; ".join(f"{v.workload} {v.layout}: {_text.efficiency(v)}" for v in values) + ". The ideal is 100 %.",
         figure=rows_figure([_bars(summary, values)], rows, axis, shapes=ideal),
     )
@@ -40,8 +40,10 @@ def _bars(summary: Summary, values: tuple[Scaling, ...]) -> Any:
     import plotly.graph_objects as go
 
     colours = workload_colours(summary)
-    above = [100 * max(0.0, value.interval.high - value.efficiency_fraction) if value.interval else None for value in values]
-    below = [100 * max(0.0, value.efficiency_fraction - value.interval.low) if value.interval else None for value in values]
+    told = [value.interval if _text.tells(value.interval, value.efficiency_fraction) else None for value in values]
+    middles = [value.efficiency_fraction for value in values]
+    above = [100 * max(0.0, of.high - middle) if of else None for of, middle in zip(told, middles, strict=True)]
+    below = [100 * max(0.0, middle - of.low) if of else None for of, middle in zip(told, middles, strict=True)]
     return go.Bar(
         orientation="h",
         x=[100 * value.efficiency_fraction for value in values],

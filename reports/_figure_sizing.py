@@ -20,27 +20,31 @@ def plots(answer: SizingAnswer | None) -> tuple[Plot, ...]:
 
 
 def _steps(options: Sequence[Sizing]) -> Plot:
+    """Shares and not seconds: clusters differ by orders of magnitude, and what eats the time is what one compares."""
     colours = part_colours(part.name for option in options for part in option.prediction.parts)
-    parts = [{part.name: part.time_s for part in option.prediction.parts} for option in options]
-    why = {(option.cluster, part.name): part.why for option in options for part in option.prediction.parts}
+    shares = [_shares(option) for option in options]
     texts = [
-        {name: hover(option.cluster, f"{name}: {format_seconds(value)}", why[option.cluster, name]) for name, value in named.items()}
-        for option, named in zip(options, parts, strict=True)
+        {part.name: hover(option.cluster, f"{part.name}: {format_seconds(part.time_s)}", part.why) for part in option.prediction.parts}
+        for option in options
     ]
     rows = [Row(option.cluster, format_seconds(option.prediction.step_time_s)) for option in options]
     said = "; ".join(
-        f"{option.cluster} {format_seconds(option.prediction.step_time_s)}, most of it {option.prediction.bottleneck}" for option in options
+        f"{option.cluster} {format_seconds(option.prediction.step_time_s)}, limited by {option.prediction.bottleneck}" for option in options
     )
+    axis = {"range": [0, 100], "ticksuffix": " %", "title": titled("share of the step")}
     return Plot(
         id="sizing-step",
         title="Where the predicted step time goes",
-        caption="Seconds of one training step, by what they are spent on; the parts add up to the step.",
+        caption="Shares of one training step, by what they are spent on; at the right the whole step.",
         alt=f"Predicted step time in parts: {said}.",
-        figure=rows_figure(
-            _stacks(parts, texts, colours), rows, {"rangemode": "tozero", "title": titled("seconds a step")}, barmode="stack"
-        ),
+        figure=rows_figure(_stacks(shares, texts, colours), rows, axis, barmode="stack"),
         keys=tuple(Key(name, colour=colour) for name, colour in colours.items()),
     )
+
+
+def _shares(option: Sizing) -> dict[str, float]:
+    whole_s = sum(part.time_s for part in option.prediction.parts) or 1.0
+    return {part.name: 100 * part.time_s / whole_s for part in option.prediction.parts}
 
 
 def _memory(options: Sequence[Sizing]) -> Plot:

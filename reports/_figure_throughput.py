@@ -54,8 +54,8 @@ def _bars(rows: Sequence[Throughput], colour: str) -> Any:
 
 
 def _reach(row: Throughput) -> tuple[float | None, float | None]:
-    """How far the interval reaches below and above the rate: that of the step time, turned over."""
-    if row.step_interval_s is None:
+    """How far the interval reaches below and above the rate: that of the step time, turned over; None where it is too wide to tell."""
+    if row.step_interval_s is None or not _text.tells(row.step_interval_s, row.step_time_s):
         return None, None
     low, high = row.step_time_s / row.step_interval_s.high, row.step_time_s / row.step_interval_s.low
     rate = row.rate_per_s

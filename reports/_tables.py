@@ -171,7 +171,7 @@ def sizing(answer: SizingAnswer) -> Table:
     )  # fmt: skip
     rows = tuple(_sizing_row(option) for option in answer.sizings)
     late = frozenset(index for index, option in enumerate(answer.sizings) if not option.meets_deadline)
-    ranked = f" ({answer.ranked_by})" if answer.ranked_by else ""
+    ranked = f" by {answer.ranked_by}" if answer.ranked_by else ""
     made = Table(f"Clusters that can, best first{ranked}", columns, rows, frozenset({1, 2, 3, 4, 5, 7, 8, 9, 10, 11, 14}), late)
     return folded(made, "Batch", "Micro-batch", "Type", "Recompute", "Goodput", "Basis", "Energy counts", "Unknown")
 

@@ -1,7 +1,11 @@
 """Words and numbers as every text format shows them."""
 
-from hwbench.core.summary import Roof, Scaling, Throughput
+from typing import Final
+
+from hwbench.core.summary import Interval, Roof, Scaling, Throughput
 from hwbench.core.units import UNKNOWN, format_bytes, format_fraction, format_rate, format_seconds, significant
+
+TOO_WIDE: Final = "too wide"
 
 
 def rate(row: Throughput) -> str:
@@ -16,10 +20,17 @@ def many(unit: str) -> str:
     return f"{unit}es" if unit.endswith("s") else f"{unit}s"
 
 
+def tells(interval: Interval | None, middle: float) -> bool:
+    """Whether an interval says anything: two or three noisy processes can make one that is wider than twice the value."""
+    return interval is not None and interval.high - interval.low <= 2 * middle
+
+
 def step_time(row: Throughput) -> str:
-    """Step time with its interval: '12.3 ms (12.0 to 12.9)'."""
+    """Step time with its interval: '12.3 ms (12.0 to 12.9)', or the word that it is too wide to say anything."""
     if row.step_interval_s is None:
         return format_seconds(row.step_time_s)
+    if not tells(row.step_interval_s, row.step_time_s):
+        return f"{format_seconds(row.step_time_s)} ({TOO_WIDE})"
     return time_range(row.step_time_s, row.step_interval_s.low, row.step_interval_s.high)
 
 
@@ -77,6 +88,8 @@ def efficiency(value: Scaling) -> str:
     text = format_fraction(value.efficiency_fraction)
     if value.interval is None:
         return text
+    if not tells(value.interval, value.efficiency_fraction):
+        return f"{text} ({TOO_WIDE})"
     return f"{text} ({100 * value.interval.low:.0f} to {100 * value.interval.high:.0f} %)"
 
 

@@ -9,12 +9,13 @@ from collections.abc import Callable
 from html.parser import HTMLParser
 from typing import Any
 
+import msgspec
 import pytest
-from hwbench.reports import _machine, _tables
+from hwbench.reports import _machine, _tables, _text
 from hwbench.reports._terms import terms
 from hwbench.reports.html import REPORT, render
 
-from hwbench.core.summary import Summary
+from hwbench.core.summary import Interval, Summary
 from tests.made_runs import sizing_answer
 from tests.made_summaries import MARKUP, demo, hostile, many_cases, nothing, sizing_only, two_runs
 
@@ -156,3 +157,17 @@ def test_page_is_no_larger_than_need_be() -> None:
 
 def test_suffix() -> None:
     assert REPORT.suffix == ".html"
+
+
+def test_an_interval_too_wide_to_tell_is_not_drawn_as_a_number() -> None:
+    row = demo().throughput[0]
+    wide = msgspec.structs.replace(row, step_interval_s=Interval(low=row.step_time_s / 1000, high=1000 * row.step_time_s))
+    assert _text.step_time(wide).endswith("(too wide)")
+    assert _text.step_time(row).count(" to ") == 1
+
+
+def test_parts_of_a_step_fill_it() -> None:
+    stacked = [f for f in figures(render(demo())) if f["layout"].get("barmode") == "stack"]
+    shares = next(f for f in stacked if f["layout"]["xaxis"]["range"] == [0, 100])
+    for index in range(len(sizing_answer().sizings)):
+        assert sum(trace["x"][index] for trace in shares["data"]) == pytest.approx(100)
