@@ -73,12 +73,12 @@ def calibrate(run: Run) -> ClusterProfile:
 
 
 def _select(run: Run) -> _Measured:
-    """The rows of the device with the quickest matrix product, and the most ranks that ran one."""
+    """The rows of the device with the quickest matrix product, and the most ranks that ran one at the same time."""
     found = [row for row in rows(run.records, run=run.header.id) if not row.check.startswith("failed")]
     products = [row for row in found if row.workload == COMPUTE_ROOF]
     device = max(products, key=lambda row: row.flops_per_s).device if products else "cpu"
     mine = tuple(row for row in found if row.device == device)
-    ranks = max((row.world_size for row in mine if row.workload in (COMPUTE_ROOF, MEMORY_ROOF)), default=1)
+    ranks = max((row.world_size for row in mine if row.workload == COMPUTE_ROOF), default=1)
     return _Measured(mine, device, ranks, f"measured here, run {run.header.id}")
 
 
@@ -90,9 +90,14 @@ def _ceilings(seen: _Measured, workload: str, dtype: str | None) -> list[Through
 
 
 def _peaks(seen: _Measured) -> dict[str, float]:
-    """The fastest matrix product of each dtype, FLOP/s a rank."""
-    dtypes = sorted({row.dtype for row in seen.rows if row.workload == COMPUTE_ROOF})
-    return {dtype: max(row.flops_per_s / row.world_size for row in _ceilings(seen, COMPUTE_ROOF, dtype)) for dtype in dtypes}
+    """The fastest matrix product of each dtype that was measured with all ranks busy, FLOP/s a rank."""
+    ceilings = {dtype: _ceilings(seen, COMPUTE_ROOF, dtype) for dtype in _dtypes(seen)}
+    busy = {dtype: mine for dtype, mine in ceilings.items() if mine[0].world_size == seen.ranks}
+    return {dtype: max(row.flops_per_s / row.world_size for row in mine) for dtype, mine in busy.items()}
+
+
+def _dtypes(seen: _Measured) -> list[str]:
+    return sorted({row.dtype for row in seen.rows if row.workload == COMPUTE_ROOF})
 
 
 def _product_curve(seen: _Measured, dtype: str, peak: float) -> tuple[CurvePoint, ...]:
@@ -138,7 +143,7 @@ def _tier(seen: _Measured) -> Tier | None:
     """What ranks exchange: the bus bandwidth that explains why a dp step takes longer than the same step alone.
 
     bandwidth = 2(n-1)/n · gradient bytes / (dp step - single step), the median over training workloads: an effective figure that holds the
-    collective, what it takes from compute, and the layout's own overhead.
+    collective, what it takes from compute, and the layout's own overhead; so a collective reaches all of it.
     """
     alone = {(row.workload, row.settings, row.dtype, row.threads): row.step_time_s for row in seen.rows if row.layout == "single"}
     rates = []
@@ -149,7 +154,10 @@ def _tier(seen: _Measured) -> Tier | None:
         longer, ranks = row.step_time_s - base, row.world_size
         if longer > 0:
             rates.append(2 * (ranks - 1) / ranks * row.parameters * DTYPE_BYTES.get(row.dtype, 4.0) / longer)
-    return Tier(name=SHARED, accelerators=seen.ranks, bandwidth_bytes_per_s=median(rates)) if rates else None
+    if not rates:
+        return None
+    whole = (CurvePoint(size=1.0, fraction=1.0),)
+    return Tier(name=SHARED, accelerators=seen.ranks, bandwidth_bytes_per_s=median(rates), efficiency=whole)
 
 
 def _memory_bytes(run: Run, seen: _Measured) -> float | None:
@@ -199,15 +207,26 @@ def _notes(run: Run, seen: _Measured, profile: ClusterProfile) -> tuple[str, ...
         said.append(f"{usable:g} CPUs are usable, {seen.ranks} ranks ({threads} thread each) were measured; the others are not counted.")
     if noisy:
         said.append(f"{noisy} of the {len(seen.rows)} figures it rests on are noisy: see the run's report.")
-    return (*said, *_product_notes(seen, profile))
+    return (*said, *_product_notes(seen, profile), *_training_notes(seen, profile))
+
+
+def _training_notes(seen: _Measured, profile: ClusterProfile) -> Iterable[str]:
+    """How far the run's own training steps stay below its products: what a sizing from products alone can't know."""
+    peaks = profile.accelerator.peak_flops_per_s
+    steps = [row for row in seen.rows if row.kind == "training" and row.world_size == 1 and row.dtype in peaks]
+    shares = sorted(row.flops_per_s / peaks[row.dtype] for row in steps)
+    if shares:
+        reached = f"{shares[0]:.0%}" if len(shares) == 1 else f"{shares[0]:.0%} to {shares[-1]:.0%}"
+        yield f"Training steps of the run itself reached {reached} of the product rate: a sizing's MFU above that is too hopeful."
 
 
 def _product_notes(seen: _Measured, profile: ClusterProfile) -> Iterable[str]:
     """Dtypes measured on fewer ranks than others, or at one size only."""
+    for dtype in _dtypes(seen):
+        if dtype not in profile.accelerator.peak_flops_per_s:
+            ranks = _ceilings(seen, COMPUTE_ROOF, dtype)[0].world_size
+            yield f"{dtype} products were measured on {ranks} of {seen.ranks} ranks only: together they may be slower, so no rate is given."
     for dtype, curve in profile.efficiency.matmul.items():
-        ranks = _ceilings(seen, COMPUTE_ROOF, dtype)[0].world_size
-        if ranks < seen.ranks:
-            yield f"{dtype} products were measured on {ranks} of {seen.ranks} ranks: together they may be slower."
         if len(curve) == 1:
             yield f"{dtype} products were measured at one size, {curve[0].size:.2g} FLOPs: smaller ones reach less."
 

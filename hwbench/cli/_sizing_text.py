@@ -39,6 +39,7 @@ def print_sizing(console: Console, answer: SizingAnswer) -> None:
     _list(console, "Not known", _gaps(answer))
     if answer.sizings:
         prediction = answer.sizings[0].prediction
+        _list(console, f"About {answer.sizings[0].cluster}", answer.sizings[0].notes)
         _list(console, "Rests on", (prediction.basis, *prediction.assumptions))
 
 

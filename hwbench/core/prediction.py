@@ -82,6 +82,8 @@ class Sizing(Value):
     """Share of the time that makes progress despite failures; `train_time_s` holds it. None where failures were not counted."""
     why: tuple[str, ...] = ()
     """The choice of layout and of the number of nodes, in words."""
+    notes: tuple[str, ...] = ()
+    """What the cluster's profile says a reader must know."""
 
 
 class SizingAnswer(Value):

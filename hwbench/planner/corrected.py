@@ -16,7 +16,7 @@ from hwbench.core.layout import Layout
 from hwbench.core.prediction import Part
 from hwbench.core.profile import ClusterProfile
 
-from .accelerators import find_part
+from .accelerators import parts
 from .compute import peak_flops_per_s
 from .conformal import doubt, interval
 from .constants import fitted, shipped
@@ -42,6 +42,8 @@ def corrected(found: Found, shape: Mapping[str, str], profile: ClusterProfile, *
         return found
     if not shape:
         return found._replace(uncorrected="published runs are known of decoder Transformers only")
+    if not _known(profile):
+        return found._replace(uncorrected=f"no published training runs on {profile.accelerator.name} are known")
     try:
         setups = [_setup(choice, shape, profile, dtype, framework) for choice in found.shortlist]
     except UserError as error:
@@ -55,13 +57,16 @@ def corrected(found: Found, shape: Mapping[str, str], profile: ClusterProfile, *
     return found._replace(best=choices[0], shortlist=tuple(choices))
 
 
+def _known(profile: ClusterProfile) -> bool:
+    part = parts().get(profile.accelerator.name.lower())
+    return part is not None and part.generation in GENERATIONS
+
+
 def _setup(choice: Choice, shape: Mapping[str, str], profile: ClusterProfile, dtype: str, framework: str | None) -> Setup:
     """One candidate as a row of the table, the accelerator's figures replaced by the profile's. UserError where that can't be said."""
-    part, layout = find_part(profile.accelerator.name), choice.layout
-    if part.generation not in GENERATIONS:
-        raise UserError(f"no published run on {part.name} was fitted")
+    layout = choice.layout
     row = dict(shape) | {
-        "hardware": part.name,
+        "hardware": profile.accelerator.name,
         "year": YEAR,
         "framework": framework or FRAMEWORKS[layout.tp * layout.pp > 1],
         "dtype": dtype,
@@ -111,16 +116,16 @@ def _with(choice: Choice, framework: str | None, step_s: float, low_s: float, hi
     if ratio >= 1:
         runs = sum(shipped().fitted_on.values())
         why = f"what {runs} published training runs took beyond this roofline: launches, kernels, stragglers, clocks under load"
-        parts = (*before.parts, Part(name=BEYOND, time_s=step_s - before.step_time_s, why=why))
+        split = (*before.parts, Part(name=BEYOND, time_s=step_s - before.step_time_s, why=why))
     else:
-        parts = tuple(replace(part, time_s=part.time_s * ratio) for part in before.parts)
+        split = tuple(replace(part, time_s=part.time_s * ratio) for part in before.parts)
     mfu = None if before.mfu_fraction is None else before.mfu_fraction / ratio
     again = replace(
         before,
         step_time_s=step_s,
         low_s=low_s,
         high_s=high_s,
-        parts=parts,
+        parts=split,
         mfu_fraction=mfu,
         assumptions=(*said, f"software: {software}"),
     )

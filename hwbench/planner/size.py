@@ -132,6 +132,7 @@ def _sizing(question: Question, nodes: int) -> Sizing:
         energy_covers=None if used is None else used.covers,
         goodput_fraction=None if ask.failures is None else goodput(ask.failures, nodes).fraction,
         why=(why_nodes(question, nodes), *why_layout(question, found)),
+        notes=profile.notes,
     )
 
 

@@ -62,7 +62,8 @@ def test_efficiency_by_size_is_against_the_fastest_product() -> None:
 
 def test_what_ranks_exchange_explains_how_much_longer_a_dp_step_takes() -> None:
     """2(n-1)/n of the gradients' bytes, n = 2, in the time by which the step is longer."""
-    profile = calibrate(run((record("matmul"), record("gpt", spread=0), record("gpt", layout="dp=2", slower=1.5, spread=0))))
+    both = (record("matmul", layout="dp=2"), record("gpt", spread=0), record("gpt", layout="dp=2", slower=1.5, spread=0))
+    profile = calibrate(run(both))
     (tier,) = profile.tiers
     assert tier.name == SHARED
     assert tier.bandwidth_bytes_per_s == pytest.approx(4 * SHAPES["gpt"].parameters / (0.5 * SHAPES["gpt"].step_s))
@@ -72,6 +73,12 @@ def test_a_dp_step_that_is_no_slower_tells_nothing() -> None:
     profile = calibrate(run((record("matmul"), record("gpt", spread=0), record("gpt", layout="dp=2", slower=0.9, spread=0))))
     assert profile.tiers == ()
     assert any(note.startswith("What ranks can exchange is unknown") for note in profile.notes)
+
+
+def test_a_dtype_that_not_all_ranks_ran_has_no_rate() -> None:
+    profile = calibrate(run((record("matmul", layout="dp=2"), record("matmul", dtype="bf16", slower=0.1))))
+    assert set(profile.accelerator.peak_flops_per_s) == set(profile.efficiency.matmul) == {"fp32"}
+    assert any(note.startswith("bf16 products were measured on 1 of 2 ranks only") for note in profile.notes)
 
 
 def test_what_was_not_measured_is_absent_with_a_note() -> None:
