@@ -290,7 +290,7 @@ def _titled(title: str, content: RenderableType) -> RenderableType:
 def _number(value: float | None) -> str:
     if value is None:
         return UNKNOWN
-    return f"{int(value):,}" if value == int(value) else significant(value)
+    return f"{int(value):,}" if value == int(value) else f"{value:.3g}"
 
 
 def _plural(count: int | None, word: str) -> str:

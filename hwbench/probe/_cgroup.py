@@ -59,7 +59,8 @@ def read_groups(root: Sysroot) -> Groups:
 
 
 def _shown(places: dict[str, str]) -> str | None:
-    return places.get("") or places.get("memory") or places.get("cpu")
+    """The most telling path: in mixed set-ups the hierarchy that limits is not the one that names the root."""
+    return max((places[name] for name in ("", "memory", "cpu") if name in places), key=len, default=None)
 
 
 def _from_cpuset(root: Sysroot, mounts: tuple[Mount, ...]) -> Groups:
@@ -169,11 +170,11 @@ def _version1(root: Sysroot, controller: str, folder: str) -> Iterator[Limit]:
     quota, period = f"{folder}/cpu.cfs_quota_us", f"{folder}/cpu.cfs_period_us"
     if controller == "cpu" and (root.exists(quota) or root.exists(period)):
         values = integer(root.text(quota), -1), integer(root.text(period), 1)
-        yield "cpu", None if values[0] == -1 else _quota(*values), quota if values[0] is None else period
+        yield "cpu", None if values[0] == -1 else _quota(*values), period if values[1] is None else quota
     if controller == "memory":
         path = f"{folder}/memory.limit_in_bytes"
         yield "memory", _bytes(root.text(path)), path
-    if controller == "pids":
+    if controller == "pids" and (root.exists(f"{folder}/pids.max") or root.exists(f"{folder}/pids.current")):  # the root has neither
         path = f"{folder}/pids.max"
         yield "pids", _bytes(root.text(path)), path
 

@@ -41,7 +41,7 @@ def test_host_and_effective_figures_side_by_side(tmp_path: Path) -> None:
     shown = CliRunner(env={"COLUMNS": "100"}).invoke(probe, ["--sysroot", str(small_tree(tmp_path))])
     assert shown.exit_code == 0
     rows = {words[0]: words[1:] for line in shown.output.splitlines() if (words := line.split())[:1] and words[-1].startswith("/sys/fs")}
-    assert rows["CPUs"][:3] == ["4", "0.500", "/sys/fs/cgroup/cpu.max"]
+    assert rows["CPUs"][:3] == ["4", "0.5", "/sys/fs/cgroup/cpu.max"]
     assert rows["memory"][:5] == ["4.00", "GiB", "1.00", "GiB", "/sys/fs/cgroup/memory.max"]
     assert "[bold]Odd[/bold] CPU" in shown.output  # what a file says is text, never markup
     assert "Not seen" in shown.output
