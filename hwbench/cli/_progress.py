@@ -50,7 +50,9 @@ def _live(progress: Progress, task: TaskID, event: Event) -> None:
 
 
 def _left(event: Event) -> str:
-    return f"about {format_seconds(math.ceil(event.left_s))} left" if event.left_s >= 1 else "nearly done"
+    if event.left_s < 1:
+        return "nearly done"
+    return f"about {f'{event.left_s:.0f} s' if event.left_s < 120 else format_seconds(event.left_s)} left"
 
 
 def line_of(event: Recorded) -> str:

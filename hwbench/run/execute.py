@@ -23,6 +23,7 @@ from .interrupt import Interrupt, interruptible
 DEFAULT_TIME_LIMIT_S: Final = 600.0
 _STRAGGLERS_S: Final = 5.0
 """How long the other ranks may take to find unavailable what one of them found so."""
+_FAILED_LAUNCHES: Final = 2
 
 
 class Options(Value):
@@ -51,6 +52,8 @@ class _Course:
     began_s: float
     left: schedule.Left
     number: int = 0
+    failed_launches: int = 0
+    """Launches in a row whose ranks did not get as far as importing torch."""
 
     def now(self) -> schedule.Left:
         """What is left at this moment."""
@@ -97,7 +100,8 @@ def _group(group: schedule.Group, course: _Course) -> Iterator[Event]:
         if not schedule.affords_launch(course.now()):
             yield from (_skipped(case, _no_time(course), course) for case in waiting)
             return
-        yield Launching(ranks=group.world_size, cases=len(waiting), left_s=schedule.left_s(course.now()))
+        left = course.now()
+        yield Launching(ranks=group.world_size, cases=len(waiting), left_s=schedule.left_s(left) + left.launch_s)
         yield from _launch(group.world_size, waiting, course)
 
 
@@ -108,12 +112,14 @@ def _launch(world_size: int, waiting: list[Case], course: _Course) -> Iterator[E
     try:
         with launch.launched(world_size, log, course.interrupt) as ranks:
             course.left = msgspec.structs.replace(course.left, launch_s=time.monotonic() - began_s)
+            course.failed_launches = 0
             while waiting:
                 fit = yield from _case(ranks, waiting.pop(0), course)
                 if not fit:
                     return
-    except launch.RanksFailed as error:  # before any case: the next launch would end as this one did
-        while waiting:
+    except launch.RanksFailed as error:  # before any case: once may be chance, twice is how it is
+        course.failed_launches += 1
+        while waiting and course.failed_launches >= _FAILED_LAUNCHES:
             yield _over(waiting.pop(0), "failed", error.message, course)
 
 

@@ -202,7 +202,8 @@ def _autopsy(ranks: Ranks) -> str:
     last_lines = {rank: reasons.telling_line(reasons.read_tail(_rank_log(ranks.log, rank))) for rank in exits}
     oom_kills = reasons.kernel_oom_kills()
     oom = oom_kills is not None and ranks.oom_kills is not None and oom_kills > ranks.oom_kills
-    return reasons.reason(ranks.failures, exits, last_lines, reasons.telling_line(text), out_of_memory=oom)
+    launcher = (ranks.launcher.poll() or 0, reasons.telling_line(text))
+    return reasons.reason(ranks.failures, exits, last_lines, launcher, out_of_memory=oom)
 
 
 def _rank_log(log: Path, rank: int) -> Path:

@@ -21,6 +21,8 @@ SAMPLE_S: Final = 1e-3
 """Shortest sample: ten thousand times the cost of reading the clocks; shorter calls are timed together."""
 WINDOW: Final = 5
 """Samples whose median is compared with the median of as many before them."""
+SHORT_WINDOW: Final = 3
+"""The same when the time for the warm-up is over: steps that take long never fill two windows."""
 STEADY_TOLERANCE_FRACTION: Final = 0.02
 WARMUP_SHARE_FRACTION: Final = 0.3
 """The warm-up may take this part of a case's time; then samples are taken all the same, with a warning."""
@@ -89,11 +91,11 @@ def _first_calls(step: Step, taken: Taken, end_s: float) -> None:
 
 def _warm_up(step: Step, taken: Taken, end_s: float, progress: Callable[[str, int], None]) -> None:
     walls = taken.warmup_wall_s
-    cold = len(walls)
+    cold = 1 if taken.calls_per_sample == 1 else len(walls)  # batches and single calls are not comparable
     while True:
-        steady = is_steady(walls[cold:])
         over = time.perf_counter() >= end_s
-        if step.agree(int(steady) + 2 * int(over)):
+        steady = is_steady(walls[cold:], SHORT_WINDOW if over else WINDOW)
+        if step.agree(int(steady or over)):
             taken.steady = steady
             return
         walls.append(_timed(step, taken.calls_per_sample, taken).wall_s / taken.calls_per_sample)
@@ -121,14 +123,14 @@ def calls_per_sample(call_s: float) -> int:
     return max(1, math.ceil(SAMPLE_S / call_s)) if call_s > 0 else 1000
 
 
-def is_steady(walls: Sequence[float]) -> bool:
-    """Whether the last two windows show one level.
+def is_steady(walls: Sequence[float], window: int = WINDOW) -> bool:
+    """Whether the last two windows, of so many samples each, show one level.
 
     Their medians differ by less than the tolerance, or each lies within the other window's range: noise, not a trend.
     """
-    if len(walls) < 2 * WINDOW:
+    if len(walls) < 2 * window:
         return False
-    before, last = walls[-2 * WINDOW : -WINDOW], walls[-WINDOW:]
+    before, last = walls[-2 * window : -window], walls[-window:]
     level_before, level = statistics.median(before), statistics.median(last)
     if abs(level - level_before) <= STEADY_TOLERANCE_FRACTION * level:
         return True

@@ -16,25 +16,25 @@ _TAIL_BYTES: Final = 65536
 
 
 def reason(
-    failures: Sequence[Failed], exits: Mapping[int, int], last_lines: Mapping[int, str], launcher_line: str, *, out_of_memory: bool
+    failures: Sequence[Failed], exits: Mapping[int, int], last_lines: Mapping[int, str], launcher: tuple[int, str], *, out_of_memory: bool
 ) -> str:
     """One line that names the rank which went first and what ended it.
 
     `exits` maps ranks to exit codes (negative: a signal), `last_lines` to the telling line of their logs. A rank that ended without a word
-    comes before one that complains that it lost its peer; SIGTERM is what torch's launcher ends the others with. `out_of_memory`:
-    the kernel has killed some process for want of memory meanwhile.
+    comes before one that complains that it lost its peer; SIGTERM is what torch's launcher ends the others with. `launcher`: its own
+    exit code and telling line. `out_of_memory`: the kernel has killed some process for want of memory meanwhile.
     """
     spoke = {failed.rank for failed in failures}
     silent = {rank: code for rank, code in exits.items() if code and rank not in spoke}
     for rank, code in silent.items():
         if code != -signal.SIGTERM:
-            return _ended(rank, code, last_lines.get(rank, ""), out_of_memory=out_of_memory)
+            return _ended(f"rank {rank}", code, last_lines.get(rank, ""), out_of_memory=out_of_memory)
     if failures:
         earliest = min(failures, key=lambda failed: failed.at_s)
         return f"rank {earliest.rank}: {earliest.reason}"
     for rank, code in silent.items():
-        return _ended(rank, code, last_lines.get(rank, ""), out_of_memory=False)
-    return f"torch's launcher ended{_after(launcher_line)}"
+        return _ended(f"rank {rank}", code, last_lines.get(rank, ""), out_of_memory=False)
+    return _ended("torch's launcher", *launcher, out_of_memory=out_of_memory)
 
 
 def exit_codes(launcher_log: str, rank_of: Mapping[int, int]) -> dict[int, int]:
@@ -68,13 +68,13 @@ def kernel_oom_kills(vmstat: Path = Path("/proc/vmstat")) -> int | None:
     return None
 
 
-def _ended(rank: int, code: int, last_line: str, *, out_of_memory: bool) -> str:
-    if code > 0:
-        return f"rank {rank} ended with exit status {code}{_after(last_line)}"
+def _ended(who: str, code: int, last_line: str, *, out_of_memory: bool) -> str:
+    if code >= 0:
+        return f"{who} ended with exit status {code}{_after(last_line)}"
     name = signal.Signals(-code).name if -code in set(signal.Signals) else f"signal {-code}"
     if code == -signal.SIGKILL and out_of_memory:
-        return f"rank {rank}: out of memory: killed by the kernel ({name})"
-    return f"rank {rank} was killed by {name}{_after(last_line)}"
+        return f"{who}: out of memory: killed by the kernel ({name})"
+    return f"{who} was killed by {name}{_after(last_line)}"
 
 
 def _after(text: str) -> str:

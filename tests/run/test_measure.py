@@ -48,8 +48,9 @@ def test_short_calls_are_timed_together() -> None:
 
     taken = measure.take_samples(measure.Step(run=step), 0.2, quiet)
     assert taken.calls_per_sample > 10
-    batches = len(taken.warmup_wall_s) - 3 + len(taken.samples)
-    assert calls == 3 + taken.calls_per_sample * batches
+    timed = len(taken.warmup_wall_s) + len(taken.samples)
+    alone = [n for n in (1, 2, 3) if calls == n + taken.calls_per_sample * (timed - n)]
+    assert len(alone) == 1, "at most three calls are timed alone"
 
 
 def test_a_step_longer_than_its_share_is_measured_once_or_little_more() -> None:

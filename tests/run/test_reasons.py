@@ -31,7 +31,7 @@ GLOO = Failed(rank=0, reason="RuntimeError: Connection closed by peer", at_s=2.0
 
 
 def why(failures: list[Failed], exits: dict[int, int], lines: dict[int, str] | None = None, *, oom: bool = False) -> str:
-    return reasons.reason(failures, exits, lines or {}, "last words of the launcher", out_of_memory=oom)
+    return reasons.reason(failures, exits, lines or {}, (1, "its last words"), out_of_memory=oom)
 
 
 def test_exit_codes_by_rank() -> None:
@@ -63,7 +63,8 @@ def test_the_kernel_kills_for_want_of_memory() -> None:
 
 
 def test_nothing_is_known_but_the_launchers_words() -> None:
-    assert why([], {}) == "torch's launcher ended: last words of the launcher"
+    assert why([], {}) == "torch's launcher ended with exit status 1: its last words"
+    assert reasons.reason([], {}, {}, (-9, ""), out_of_memory=False) == "torch's launcher was killed by SIGKILL"
 
 
 def test_telling_lines() -> None:
