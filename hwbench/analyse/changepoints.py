@@ -10,13 +10,14 @@ from typing import Final
 import msgspec
 import numpy as np
 
-from hwbench.analyse.segmentation import PENALTY, SHORTEST_SEGMENT, Likelihood, cuts_of, fitted, gains
+from hwbench.analyse.segmentation import PENALTY, SHORTEST_SEGMENT, Array, Likelihood, cuts_of, fitted, gains
 from hwbench.core.comparison import ChangePoint
 
 SMALLEST_CHANGE_FRACTION: Final = 0.02
 SUSPECT_PENALTY_FRACTION: Final = 0.6
 """Of PENALTY, for a suspect: a change among the newest points that more points may yet confirm."""
 YOUNG_POINTS: Final = 8
+TOO_YOUNG: Final = "too young to confirm"
 PLACE_TOLERANCE: Final = 3
 SMALLEST_PLACE_PROBABILITY: Final = 0.5
 """That the change lies within PLACE_TOLERANCE points of where it is said to be; less makes it a suspect."""
@@ -37,7 +38,7 @@ def change_points(values: Sequence[float], *, smallest_change_fraction: float = 
     if len(logs) < 2 * SHORTEST_SEGMENT or np.ptp(logs) < math.log1p(smallest_change_fraction):
         return []
     likelihood, cuts = fitted(logs)
-    found = _described(likelihood, cuts, offset)
+    found = _described(likelihood, logs, cuts, offset)
     young = _young(likelihood, cuts, len(logs), offset)
     large = [c for c in (*found, *young) if abs(math.log(c.ratio)) >= math.log1p(smallest_change_fraction)]
     return _recoveries(large)
@@ -48,21 +49,28 @@ def confirmed(of: Sequence[ChangePoint]) -> list[ChangePoint]:
     return [change for change in of if not change.suspect]
 
 
-def _described(of: Likelihood, cuts: list[int], offset: int) -> list[ChangePoint]:
-    """Each cut with its place: the middle of the likeliest few points, and the 95 % of places it may have."""
-    edges = [0, *cuts, len(of.sums) - 1]
+def _described(of: Likelihood, logs: Array, cuts: list[int], offset: int) -> list[ChangePoint]:
+    """Each cut with its place: the median of where it may be, and the 95 % about it."""
+    edges = [0, *cuts, len(logs)]
     found = []
     for before, cut, after in zip(edges, cuts, edges[2:], strict=False):
         gain = gains(of.sums, before, after)
         probability = np.exp((gain - gain.max()) / of.inflation)
         probability /= probability.sum()
-        near = np.convolve(probability, np.ones(2 * PLACE_TOLERANCE + 1), mode="same")
-        place = before + int(np.flatnonzero(near >= near.max() - 1e-9).mean())
-        low, high = (before + int(np.searchsorted(np.cumsum(probability), tail)) for tail in (0.025, 0.975))
-        sure = float(near.max()) >= SMALLEST_PLACE_PROBABILITY
-        reason = "" if sure else "the data don't say where"
-        found.append(_change(of, before, cut, after, place, min(low, place), max(high, place), offset, reason))
+        low, place, high = (int(np.searchsorted(np.cumsum(probability), tail)) for tail in (0.025, 0.5, 0.975))
+        near = float(probability[max(0, place - PLACE_TOLERANCE) : place + PLACE_TOLERANCE + 1].sum())
+        reason = "" if near >= SMALLEST_PLACE_PROBABILITY else "the data don't say where"
+        if _support(of, logs, before, cut, after) < SHORTEST_SEGMENT:
+            reason = TOO_YOUNG if after == len(logs) else "too few points at one of its levels"
+        found.append(_change(of, (before, cut, after), tuple(before + at + offset for at in (low, place, high)), reason))
     return found
+
+
+def _support(of: Likelihood, logs: Array, before: int, cut: int, after: int) -> int:
+    """How many points, on the side that has fewer, lie nearer to their own level than to the other's."""
+    old, new = of.best(before, cut)[1], of.best(cut, after)[1]
+    nearer_old = np.abs(logs - old) < np.abs(logs - new)
+    return min(int(nearer_old[before:cut].sum()), int((~nearer_old[cut:after]).sum()))
 
 
 def _young(of: Likelihood, cuts: list[int], count: int, offset: int) -> list[ChangePoint]:
@@ -72,18 +80,20 @@ def _young(of: Likelihood, cuts: list[int], count: int, offset: int) -> list[Cha
     if not newest:
         return []
     before = max((cut for cut in cuts if cut < newest[-1]), default=0)
-    return [_change(of, before, newest[-1], count, newest[-1], newest[-1], newest[-1], offset, "too young to confirm")]
+    return [_change(of, (before, newest[-1], count), (newest[-1] + offset,) * 3, TOO_YOUNG)]
 
 
-def _change(of: Likelihood, before: int, cut: int, after: int, place: int, low: int, high: int, offset: int, suspicion: str) -> ChangePoint:
+def _change(of: Likelihood, edges: tuple[int, int, int], places: tuple[int, ...], suspicion: str) -> ChangePoint:
+    """The change between segments edges[0]..edges[1] and ..edges[2]; `places` are its low, likeliest and high index."""
+    before, cut, after = edges
     old, new = of.best(before, cut)[1], of.best(cut, after)[1]
-    word = "slower" if new > old else "faster"
-    text = f"{word} by {100 * abs(math.expm1(new - old)):.1f} % from point {place + offset}"
+    low, place, high = places
+    text = f"{'slower' if new > old else 'faster'} by {100 * abs(math.expm1(new - old)):.1f} % from point {place}"
     return ChangePoint(
-        index=place + offset,
+        index=place,
         ratio=math.exp(new - old),
-        index_low=low + offset,
-        index_high=high + offset,
+        index_low=low,
+        index_high=high,
         before=math.exp(old),
         after=math.exp(new),
         suspect=bool(suspicion),

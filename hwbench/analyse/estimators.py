@@ -92,11 +92,14 @@ def _jackknife_variance(views: Sequence[_View], round_process: NDArray[np.int64]
     processes = np.unique(round_process)
     if len(processes) < 2:
         return 0.0
-    left_out = [
-        float(weights @ _estimates([view.logs[None, round_process[view.round] != process] for view in views])[:, 0])
-        for process in processes
-    ]
+    left_out = [float(weights @ _estimates(_without(process, views, round_process))[:, 0]) for process in processes]
     return (len(processes) - 1) * float(np.var(left_out))
+
+
+def _without(process: int, views: Sequence[_View], round_process: NDArray[np.int64]) -> list[Array]:
+    """The views' log times [1, n, 2] without a process's; where only it had quiet pairs, all pairs of the others stand in."""
+    logs = [view.logs[None, round_process[view.round] != process] for view in views]
+    return logs if logs[-1].shape[1] else [*logs[:-1], logs[2]]
 
 
 def _estimates(logs: Sequence[Array]) -> Array:
