@@ -155,6 +155,14 @@ def test_kill_ctrl_c_and_sigterm_lose_nothing_and_leave_nothing(tmp_path: Path, 
     assert len(done_lines(tmp_path)) == 8
 
 
+def test_a_device_that_is_not_here_is_skipped(tmp_path: Path) -> None:
+    done = run(tmp_path, MINE, "--device", "xpu")
+    assert done.returncode == 0, done.stderr
+    (record,) = only_run(tmp_path).records
+    assert record.outcome == "skipped"
+    assert "has no xpu device here" in record.reason
+
+
 def test_a_budget_that_is_too_small_leaves_cases_out_and_says_so(tmp_path: Path) -> None:
     done = run(tmp_path, MINE, "--set", "size=1,2,3,4,5,6,7,8", "--time-budget", "1s")
     assert done.returncode == 0
