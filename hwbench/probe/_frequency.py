@@ -38,6 +38,7 @@ def probe_frequency(root: Sysroot, online: int, notes: Notes) -> tuple[Frequency
     if not policies:
         notes.gap("cpu.frequency", f"{CPUS}/cpu*/cpufreq: missing (usual in a virtual machine)")
         return None
+    _share(root, where, policies)
     problems = [f"{CPUS}/cpu{cpu}/cpufreq: missing" for cpu, folder in where.items() if not folder]
     problems += _partial(root, policies)
     if problems:
@@ -45,6 +46,15 @@ def probe_frequency(root: Sysroot, online: int, notes: Notes) -> tuple[Frequency
         return None
     notes.source("cpu.frequency", f"{CPUS}/cpu*/cpufreq/{{{','.join(_FILES.values())}}}")
     return _groups(where, policies, notes)
+
+
+def _share(root: Sysroot, where: dict[int, str], policies: dict[str, Policy]) -> None:
+    """CPUs without a folder of their own that another one's policy says it governs (kernels before 4.3 had one folder a policy)."""
+    for folder in policies:
+        for word in (root.text(f"{folder}/affected_cpus") or "").split():
+            cpu = integer(word)
+            if cpu in where and not where[cpu]:
+                where[cpu] = folder
 
 
 def _value(root: Sysroot, folder: str, field: str) -> str | float | None:

@@ -72,6 +72,14 @@ class Sysroot:
             return None
         return resolved
 
+    def link_name(self, path: str) -> str | None:
+        """The last part of where a link points, whether that is there or not; None for what is no link."""
+        try:
+            target = os.readlink(self._prefix + self._resolved(path.rpartition("/")[0]) + "/" + path.rpartition("/")[2])  # noqa: PTH115  # as above
+        except OSError:
+            return None
+        return target.rstrip("/").rpartition("/")[2] or None
+
     def why(self, path: str) -> str:
         """Why the last reading of this path failed: 'PATH: missing'."""
         return f"{path}: {self._failures.get(path, 'there, but not usable')}"

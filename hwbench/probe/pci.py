@@ -82,9 +82,9 @@ def _device(root: Sysroot, address: str, notes: Notes) -> PciDevice:
 
 
 def driver(root: Sysroot, folder: str) -> str | None:
-    """The driver bound to a device: where its `driver` link leads."""
-    where = root.real(f"{folder}/driver")
-    return where.rsplit("/", 1)[-1] if where else None
+    """The driver bound to a device: the name that its `driver` link ends with, else the line DRIVER= of `uevent`."""
+    match = re.search(r"^DRIVER=([\w.-]+)$", root.text(f"{folder}/uevent") or "", re.MULTILINE)
+    return root.link_name(f"{folder}/driver") or (match[1] if match else None)
 
 
 def pci_address(path: str | None) -> str | None:
