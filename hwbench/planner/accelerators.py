@@ -78,6 +78,11 @@ def is_low_precision(dtype: str) -> bool:
     return _BITS.get(dtype, 16) <= 8
 
 
+def is_four_bit(dtype: str) -> bool:
+    """Whether products run at 4 bits."""
+    return _BITS.get(dtype, 16) == 4
+
+
 def _part(row: dict[str, str]) -> Part:
     peaks = {key.removesuffix("_tflops"): float(value) * 1e12 for key, value in row.items() if key.endswith("_tflops") and value}
     domain = _number(row["scaleup_domain"])

@@ -23,6 +23,10 @@ EXPERTS = 2.4
 """Factor of doubt for mixtures of experts: software moved by 1.3 times within a year."""
 LOW_PRECISION = 1.2
 """Products of 8 bits and fewer: the cast's cost depends on the recipe."""
+FOUR_BITS = 1.4
+"""Products of 4 bits, of which no row was fitted."""
+UNFITTED = 1.3
+"""A generation of accelerators of which no row was fitted."""
 UNMEASURED = 1.6
 """An accelerator whose product rates nobody measured."""
 UNKNOWN_FRAMEWORK = 1.25
@@ -38,20 +42,18 @@ NETWORK_GUESSED = 1.3
 SCALE = 0.35
 """Growth of doubt per doubling of accelerators beyond 512: placement, stragglers, shared fabrics."""
 MOST = 3.5
-BALANCE = 0.5
-"""Power of a family's size by which its rows count less in the quantile."""
 
 
 def doubt(rows: Rows) -> Array:
     """Relative width of each row's interval, 1 for the surest, shape (rows,)."""
-    measured = np.array([setup.part.measured_ceiling for setup in rows.setups])
-    known = np.array([setup.software.known for setup in rows.setups])
     guessed = (rows.network_known == 0) & (rows.gpus > rows.domain)
     factors = (
         (rows.moe, EXPERTS),
         (rows.low, LOW_PRECISION),
-        (~measured, UNMEASURED),
-        (~known, UNKNOWN_FRAMEWORK),
+        (rows.four_bit, FOUR_BITS),
+        (~rows.fitted_generation, UNFITTED),
+        (~rows.measured & ~rows.is_volta, UNMEASURED),
+        (~rows.known_framework, UNKNOWN_FRAMEWORK),
         (rows.recompute_unknown, UNKNOWN_RECOMPUTE),
         (rows.tensor > rows.domain, WIDE_TENSOR),
         (guessed, NETWORK_GUESSED),
@@ -63,20 +65,12 @@ def doubt(rows: Rows) -> Array:
     return np.asarray(np.minimum(width, MOST))
 
 
-def quantile(scores: Array, family: NDArray[np.str_], coverage: float = COVERAGE) -> float:
-    """The score that `coverage` of the calibration weight does not exceed, each family's rows weighted by its size^-BALANCE.
-
-    The new row itself is counted as one family's worth at infinity, as conformal prediction asks.
-    """
+def quantile(scores: Array, coverage: float = COVERAGE) -> float:
+    """The conformal quantile: the score of rank ceil((n + 1) · coverage) of n, the largest where that is beyond n, infinite without any."""
     if not len(scores):
         return float("inf")
-    names, counts = np.unique(family, return_counts=True)
-    sizes = dict(zip(names.tolist(), counts.tolist(), strict=True))
-    weights = np.array([sizes[name] ** -BALANCE for name in family.tolist()])
-    order = np.argsort(scores)
-    reached = np.cumsum(weights[order]) / (weights.sum() + float(weights.min()))
-    index = int(np.searchsorted(reached, coverage))
-    return float(scores[order][min(index, len(scores) - 1)])
+    rank = int(np.ceil((len(scores) + 1) * coverage))
+    return float(np.sort(scores)[min(rank, len(scores)) - 1])
 
 
 def interval(step_s: Array, width: Array) -> tuple[Array, Array]:

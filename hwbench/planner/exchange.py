@@ -142,13 +142,18 @@ def shard_ranks(rows: Rows) -> Array:
 
 
 def gather_s(rows: Rows, k: Constants, own: Weights) -> Array:
-    """Gathering a layer's parameters twice and scattering its gradients, one micro-batch, as if nothing overlapped."""
+    """Gathering a layer's parameters twice and scattering its gradients, one micro-batch, as if nothing overlapped.
+
+    Hybrid sharding adds an all-reduce of each shard's gradients among its copies on the other nodes.
+    """
     ranks = shard_ranks(rows)
     local = np.clip(rows.domain / rows.tensor, 1.0, ranks)
     rate = ring_rate(rows, k, ranks * rows.tensor, local) * np.where(rows.deepspeed, min(1.0, k.zero3_old), 1.0)
     again = np.where(rows.sharded, rows.element_bytes, 0.0)
     moved = own.layer * (ranks - 1) / ranks * (rows.element_bytes + again + gradient_bytes(rows))
-    return np.where(gathering(rows), moved / rate + 3 * HOP_S * np.log2(np.maximum(ranks, 2.0)), 0.0)
+    copies = data_ranks(rows) / ranks
+    mirrored = 2 * own.layer / ranks * (1 - 1 / copies) * gradient_bytes(rows) / network(rows, k)
+    return np.where(gathering(rows), moved / rate + mirrored + 3 * HOP_S * np.log2(np.maximum(ranks, 2.0)), 0.0)
 
 
 def gather_exposed_s(k: Constants, compute: Array, gather: Array) -> Array:

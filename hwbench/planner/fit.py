@@ -143,7 +143,7 @@ def calibrate(measured: Measured) -> float:
     for name in dict.fromkeys(measured.family.tolist()):
         out = measured.family == name
         scores[out] = np.abs(fit(measured, ~out).residuals[out])
-    return quantile(scores / doubt(measured.rows), measured.family)
+    return quantile(scores / doubt(measured.rows))
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -44,8 +44,12 @@ class Guess(NamedTuple):
     anchors: Mask
 
 
-def validate(table: Sequence[Mapping[str, str]], group: str, *, anchors: int = 0) -> list[Line]:
-    """A line for every row of the table, each group left out in turn. UserError where the table has no such column."""
+def validate(table: Sequence[Mapping[str, str]], group: str, *, anchors: int = 0, fits: dict[str, Fit] | None = None) -> list[Line]:
+    """A line for every row of the table, each group left out in turn. UserError where the table has no such column.
+
+    `fits` keeps what was fitted without each group, so that a second protocol on the same table need not fit again.
+    """
+    fits = {} if fits is None else fits
     if not table or group not in table[0]:
         raise UserError(f"the table has no column {group!r} to leave out by")
     read = readable(table)
@@ -60,7 +64,10 @@ def validate(table: Sequence[Mapping[str, str]], group: str, *, anchors: int = 0
         mask = labels == label
         chosen = np.flatnonzero(mask).tolist()
         measured = np.array([_step(own[place]) for place in chosen])
-        guess, memory = _predict(known, label, columns([read.setups[place] for place in chosen]), measured, anchors)
+        if label not in fits:
+            fits[label] = fit(known, known.family != label)
+        inside = columns([read.setups[place] for place in chosen])
+        guess, memory = _predict(known, fits[label], label, inside, measured, anchors)
         low, high = interval(np.exp(guess.log_step), guess.width)
         for number, place in enumerate(chosen):
             line = Line(float(np.exp(guess.log_step[number])), float(low[number]), float(high[number]), float(memory[number]))
@@ -86,8 +93,7 @@ def frameworks_of(rows: Rows) -> list[str]:
     return [re.sub(r"[\d.]+(/[\d.]+)*|container", "", setup.software.name.lower()).strip() for setup in rows.setups]
 
 
-def _predict(known: Measured, label: str, rows: Rows, measured: Array, anchors: int) -> tuple[Guess, Array]:
-    done = fit(known, known.family != label)
+def _predict(known: Measured, done: Fit, label: str, rows: Rows, measured: Array, anchors: int) -> tuple[Guess, Array]:
     steps = evaluate(rows, from_vector(done.logarithms))
     log_step = np.log(steps.step_s)
     guess = _anchored(rows, log_step, measured, anchors)
@@ -98,7 +104,6 @@ def _predict(known: Measured, label: str, rows: Rows, measured: Array, anchors: 
 def _calibrate(known: Measured, done: Fit, label: str, anchors: int) -> float:
     """The quantile of the other groups' scores, each group predicted without itself and without `label`."""
     scores: list[Array] = []
-    families: list[NDArray[np.str_]] = []
     for other in dict.fromkeys(known.family.tolist()):
         if other == label:
             continue
@@ -108,8 +113,7 @@ def _calibrate(known: Measured, done: Fit, label: str, anchors: int) -> float:
         guess = _anchored(inside.rows, log_step, inside.step_s, anchors)
         error = np.abs(np.log(inside.step_s) - guess.log_step) / doubt(inside.rows)
         scores.append(error[~guess.anchors])
-        families.append(inside.family[~guess.anchors])
-    return quantile(np.concatenate(scores), np.concatenate(families)) if scores else float("inf")
+    return quantile(np.concatenate(scores)) if scores else float("inf")
 
 
 def _anchored(rows: Rows, log_step: Array, measured: Array, anchors: int) -> Guess:

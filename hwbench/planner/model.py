@@ -26,8 +26,9 @@ if TYPE_CHECKING:
 
 OPTIMIZER_TRAFFIC = 30.0
 """Bytes Adam moves a parameter: reads gradient, master and moments, writes master, moments and the 16-bit weight."""
-SELECTIVE_OP = 0.35
-"""Share of a forward pass that operator-level selective recomputation repeats: every second product and what is element-wise."""
+SELECTIVE_OP = 0.5
+"""Share of a layer's products that operator-level selective recomputation repeats, beside everything element-wise: torchtitan keeps
+every second product and the attention."""
 EDGE = 0.75
 """Share of the head's time by which the last stage is the slowest; none where the layers don't divide and it holds fewer of them."""
 
@@ -96,7 +97,7 @@ def _layer(rows: Rows, k: Constants, own: Weights, memory: Residency) -> _Stage:
     passes = 2 + memory.recomputed
     again = k.again * memory.recomputed * forward
     again = np.where(rows.recompute_selective, parts.attention, again)
-    again = np.where(rows.recompute_selective_op, SELECTIVE_OP * forward, again)
+    again = np.where(rows.recompute_selective_op, SELECTIVE_OP * parts.products + parts.elementwise, again)
     device = forward + backward + again + (tensor + expert + context) * passes
     host = np.maximum(0.0, norm(device, host_s(rows, k)) - device)
     gather = gather_exposed_s(k, device + host, gather_s(rows, k, own))

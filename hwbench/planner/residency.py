@@ -24,7 +24,9 @@ CONTEXT_BYTES = 3e9
 USABLE = 0.94
 """Share of memory that a run fills at most before it is out of memory: fragmentation takes the rest."""
 LOGIT_BYTES = 6.0
-"""Logits in 16 bits and their fp32 copy for the loss."""
+"""Logits in 16 bits and their fp32 copy for the loss, whose gradient takes its place (fused cross-entropy)."""
+EAGER_LOGIT_BYTES = 10.0
+"""As above with the fp32 gradient beside it, as PyTorch's own cross-entropy does it."""
 OPTIMIZER_BYTES = 12.0
 """fp32 master weight and two moments."""
 SELECTIVE_OP = 0.5
@@ -52,7 +54,8 @@ def residency(rows: Rows, own: Weights) -> Residency:
     held = in_flight(rows) * rows.layers / rows.stages
     one = layer_activation_bytes(rows)
     boundary = tokens(rows) * rows.hidden * rows.element_bytes / np.where(rows.sequence_parallel, rows.tensor, 1.0)
-    logits = np.where(rows.stages > 1, 0.0, tokens(rows) * rows.vocabulary / rows.tensor * LOGIT_BYTES)
+    each = np.where(rows.is_fsdp, EAGER_LOGIT_BYTES, LOGIT_BYTES)
+    logits = np.where(rows.stages > 1, 0.0, tokens(rows) * rows.vocabulary / rows.tensor * each)
     gathered = np.where(rows.sharded, 2 * rows.element_bytes * own.layer, 0.0)
     whole, kept = one * held, boundary * held + one
     room = rows.memory_bytes * USABLE - CONTEXT_BYTES - states - logits - gathered

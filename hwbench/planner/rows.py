@@ -19,7 +19,7 @@ import numpy as np
 from hwbench.core.codec import read_text
 from hwbench.core.errors import UserError
 
-from .accelerators import ASSUMED_NETWORK_BYTES_PER_S, Part, find_part, is_low_precision
+from .accelerators import ASSUMED_NETWORK_BYTES_PER_S, Part, find_part, is_four_bit, is_low_precision
 from .software import Software, classify
 
 if TYPE_CHECKING:
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 Row = Mapping[str, str]
 DEFAULT_VOCABULARY = 50304
+FOUR_BIT = 0.65
+"""What 4-bit training recipes get of the 4-bit rate: Hadamard transforms, stochastic rounding, layers left in 16 bits."""
 READ = (
     "year",
     "hardware",
@@ -62,6 +64,10 @@ READ = (
 )
 """The only columns a prediction reads."""
 NEEDED = ("hardware", "gpus", "layers", "hidden", "heads", "seq_len", "dtype", "framework", "global_batch")
+FITTED_GENERATIONS = ("volta", "ampere", "hopper", "blackwell")
+"""Generations that the shipped measurements hold rows of."""
+WIDEST_NODE = 16
+"""More accelerators than this on one scale-up fabric are a rack or a pod, and gpus_per_node counts its trays."""
 RECOMPUTES = ("none", "selective", "selective-op", "selective-layer", "full", "unknown")
 _LINK = r"(?P<each>\d+)\s*Gb(?:ps|/s|it/s)?\s*(?:/|per )\s*node"
 _NETWORK = (
@@ -98,7 +104,7 @@ class Rows:
         raise AttributeError(name)
 
     def __len__(self) -> int:
-        return len(self.setups)
+        return len(self.numbers["gpus"]) if self.numbers else 0
 
 
 def read_table(path: Path) -> list[dict[str, str]]:
@@ -133,6 +139,8 @@ def columns(setups: Sequence[Setup]) -> Rows:
     flags = {
         "sharded": np.array([setup.zero in ("3", "fsdp", "hsdp") for setup in setups]),
         "sharded_in_node": np.array([setup.zero == "hsdp" for setup in setups]),
+        "four_bit": np.array([bool(setup.numbers["four_bit"]) for setup in setups]),
+        "odd_activation": np.array([setup.numbers["window"] > 0 for setup in setups]),
         "low": np.array([bool(setup.numbers["low_precision"]) for setup in setups]),
         "moe": np.array([setup.numbers["experts"] > 1 for setup in setups]),
         "latent": np.array([bool(setup.numbers["latent_attention"]) for setup in setups]),
@@ -146,10 +154,27 @@ def columns(setups: Sequence[Setup]) -> Rows:
         flags[f"is_{kind}"] = np.array([setup.software.kind == kind for setup in setups])
     for name in RECOMPUTES:
         flags["recompute_" + name.replace("-", "_")] = np.array([setup.recompute == name for setup in setups])
-    for generation in ("volta", "ampere", "hopper", "blackwell"):
+    for generation in ("volta", "ampere", "hopper", "blackwell", "tpu"):
         flags[f"is_{generation}"] = np.array([setup.part.generation == generation for setup in setups])
+    flags["measured"] = np.array([setup.part.measured_ceiling for setup in setups])
+    flags["known_framework"] = np.array([setup.software.known for setup in setups])
+    flags["fitted_generation"] = np.array([setup.part.generation in FITTED_GENERATIONS for setup in setups])
     flags["offload"] = np.array([setup.part.host_offload for setup in setups])
     return Rows(setups=tuple(setups), numbers=numbers, flags=flags)
+
+
+def spread(setup: Setup, changes: Mapping[str, NDArray[np.float64]]) -> Rows:
+    """One setup many times, with the columns in `changes` (all of one length) instead of its own: the layouts of a search.
+
+    Columns that follow from others (micro_batches, replicas) are the caller's to give.
+    """
+    base = columns([setup])
+    count = len(next(iter(changes.values())))
+    unknown = [name for name in changes if name not in base.numbers]
+    if unknown:
+        raise UserError(f"unknown column {', '.join(unknown)}", hint=f"known: {', '.join(sorted(base.numbers))}")
+    numbers = {name: np.broadcast_to(values, (count,)) for name, values in (base.numbers | dict(changes)).items()}
+    return Rows(setups=(setup,), numbers=numbers, flags={name: np.broadcast_to(values, (count,)) for name, values in base.flags.items()})
 
 
 def _shape(row: Row) -> dict[str, float]:
@@ -217,6 +242,8 @@ def _check(v: Mapping[str, float]) -> None:
 
 def _machine(row: Row, part: Part, v: Mapping[str, float]) -> dict[str, float]:
     domain = _number(row, "gpus_per_node", 0.0) or part.scale_up_domain
+    if part.scale_up_domain > WIDEST_NODE:  # a rack or pod on one fabric, whatever its trays hold
+        domain = float(part.scale_up_domain)
     scale_up = part.scale_up_bytes_per_s
     if scale_up is None:
         if v["gpus"] > 1:
@@ -248,15 +275,22 @@ def _rates(row: Row, part: Part, software: Software) -> dict[str, float]:
     half = part.half_peak if low else part.peak(dtype)
     return {
         "low_precision": float(low),
+        "four_bit": float(is_four_bit(dtype)),
         "half_rate": half,
         "half_ceiling": half * part.ceiling * part.power_fraction ** (1 / 3),
         "dtype_rate": part.peak(dtype),
-        "product_ceiling": part.peak(dtype) * ((part.ceiling_low if low else None) or part.ceiling) * part.power_fraction ** (1 / 3),
+        "product_ceiling": part.peak(dtype) * _ceiling(part, dtype) * part.power_fraction ** (1 / 3),
         "element_bytes": 4.0 if dtype in ("fp32", "tf32") else 2.0,
         "product_bytes": 1.0 if low else 4.0 if dtype in ("fp32", "tf32") else 2.0,
         "date": software.date,
         "age": min(6.0, max(0.0, software.date - 0.5 - part.launched)),
     }
+
+
+def _ceiling(part: Part, dtype: str) -> float:
+    """Share of a dtype's peak that large products reach; 4-bit recipes keep some layers in 16 bits and transform the rest."""
+    low = (part.ceiling_low if is_low_precision(dtype) else None) or part.ceiling
+    return low * (FOUR_BIT if is_four_bit(dtype) else 1.0)
 
 
 def _zero(row: Row) -> str:

@@ -16,6 +16,7 @@ KINDS: tuple[Kind, ...] = ("megatron", "fsdp", "xla")
 _XLA = re.compile(r"maxtext|pax|jax|xla|t5x|easylm|levanter|saxml")
 _MEGATRON = re.compile(r"megatron|nemo|intern|colossal|nanotron|gpt-neox|bridge|mindspeed|primus|optimum-habana")
 _FSDP = re.compile(r"fsdp|composer|foundry|titan|lit-?gpt|lightning|accelerate|transformers|automodel|torchtune|axolotl|zero-?3|deepspeed")
+_FITTED = re.compile(r"megatron|nemo|composer|foundry|maxtext|pax|deepspeed")
 _VERSION = re.compile(r"(?<!\d)(2\d)\.(0[1-9]|1[0-2])(?!\d)")
 
 FLASH_YEAR = 2022.5
@@ -41,7 +42,7 @@ class Software(NamedTuple):
     deepspeed: bool
     compiled: bool
     known: bool
-    """Whether measurements of this class of framework were fitted."""
+    """Whether the shipped measurements hold rows of it; others are predicted by their kind."""
 
 
 @lru_cache(maxsize=4096)
@@ -63,8 +64,8 @@ def classify(name: str, year: float, *, sharded: bool, model_parallel: bool) -> 
         vendor_flash=kind != "fsdp",
         old=old or deepspeed,
         deepspeed=deepspeed,
-        compiled=date >= 2024,
-        known=bool(_MEGATRON.search(text) or _XLA.search(text) or _FSDP.search(text)),
+        compiled="compile" in text,
+        known=bool(_FITTED.search(text)),
     )
 
 

@@ -74,8 +74,8 @@ def tokens(rows: Rows) -> Array:
 def sustained(rows: Rows, k: Constants) -> Array:
     """Share of a microbenchmark's product rate that training sustains, by generation and by the age of the software."""
     generation = np.select(
-        [rows.is_volta, rows.is_ampere, rows.is_hopper, rows.is_blackwell],
-        [k.sustained_volta, k.sustained_ampere, k.sustained_hopper, k.sustained_blackwell],
+        [rows.is_volta, rows.is_ampere, rows.is_hopper, rows.is_blackwell, rows.is_tpu],
+        [k.sustained_volta, k.sustained_ampere, k.sustained_hopper, k.sustained_blackwell, k.sustained_tpu],
         k.sustained_other,
     )
     return np.asarray(generation * (1 - min(0.5, k.immature) * np.exp(-rows.age / EARLY_YEARS)))
@@ -120,7 +120,8 @@ def embedding_s(rows: Rows) -> Array:
 
 def host_s(rows: Rows, k: Constants) -> Array:
     """Host time of one layer, forward and backward; compiled XLA programs have hardly any."""
-    own = np.where(rows.old, k.host_old_s, np.where(rows.moe, k.host_moe_s * trend(rows, k), k.host_s))
+    experts = (k.host_moe_s + k.host_expert_s * rows.experts / rows.expert_ranks) * trend(rows, k)
+    own = np.where(rows.old, k.host_old_s, np.where(rows.moe, experts, k.host_s))
     return np.asarray(own * np.where(rows.is_xla, 0.05, 1.0))
 
 
@@ -194,10 +195,12 @@ def flash_fraction(rows: Rows, k: Constants) -> Array:
 
 def _elementwise(rows: Rows, k: Constants) -> Array:
     """Norms, residuals, activation, rotary embedding and bias of the forward pass, as memory traffic."""
-    eager = np.where(rows.compiled, k.elementwise_compiled, k.elementwise_eager)
+    gated = np.where(rows.gated > 0, k.eager_gated, 1.0)
+    eager = np.where(rows.compiled, k.elementwise_compiled, k.elementwise_eager * gated)
     kind = np.select([rows.is_fsdp, rows.is_xla], [eager, np.full(len(rows), k.elementwise_xla)], k.elementwise_megatron)
     ranks = np.where(rows.sequence_parallel, rows.tensor, 1.0)
-    act = np.where(rows.moe, k.expert_activation * trend(rows, k) * rows.topk, 1.0) * rows.ffn
+    activation = np.where(rows.odd_activation, k.odd_activation, k.expert_activation)
+    act = np.where(rows.moe, activation * trend(rows, k) * rows.topk, 1.0) * rows.ffn
     each = 28 * rows.hidden / ranks + (4 + 2 * rows.gated) * act / rows.tensor
     each = each + 4 * (rows.heads + rows.kv_heads) * rows.head / rows.tensor
     return np.asarray(kind * tokens(rows) * each * rows.element_bytes / 2 / (rows.memory_rate * STREAM))

@@ -5,7 +5,7 @@ from hwbench.core.errors import UserError
 from hwbench.planner.card import rank_correlation, score
 from hwbench.planner.conformal import doubt, interval, quantile
 from hwbench.planner.constants import Constants, fitted, from_vector, names, priors, shipped, spreads
-from hwbench.planner.fit import Measured, fit, load, measurements_path, without
+from hwbench.planner.fit import Fit, Measured, fit, load, measurements_path, without
 from hwbench.planner.leave_out import ANCHORED, pick_anchors, validate
 from hwbench.planner.model import step_s
 from hwbench.planner.rows import columns, read_table
@@ -16,13 +16,18 @@ SHIPPED = load(measurements_path())
 
 
 @pytest.fixture(scope="module")
-def blind() -> list[Line]:
-    return validate(TABLE, "source_family")
+def fits() -> dict[str, Fit]:
+    return {}
 
 
 @pytest.fixture(scope="module")
-def anchored() -> list[Line]:
-    return validate(TABLE, "source_family", anchors=3)
+def blind(fits: dict[str, Fit]) -> list[Line]:
+    return validate(TABLE, "source_family", fits=fits)
+
+
+@pytest.fixture(scope="module")
+def anchored(fits: dict[str, Fit]) -> list[Line]:
+    return validate(TABLE, "source_family", anchors=3, fits=fits)
 
 
 def test_the_blind_score_does_not_fall(blind: list[Line]) -> None:
@@ -51,6 +56,8 @@ def test_the_anchored_score_does_not_fall(anchored: list[Line]) -> None:
     assert card.total.median_fraction < 0.07
     assert card.total.p90_fraction < 0.22
     assert card.mean_over_groups_fraction < 0.11
+    assert card.total.coverage_fraction is not None
+    assert 0.85 <= card.total.coverage_fraction <= 0.95
     left = [line for line in anchored if line.step_s is None]
     assert {line.reason for line in left} == {ANCHORED}
     assert len(left) <= 3 * len(card.groups)
@@ -102,12 +109,10 @@ def test_every_constant_has_a_prior_a_spread_and_a_reason() -> None:
 
 
 def test_the_quantile_covers_what_it_says() -> None:
-    rng = np.random.default_rng(7)
-    scores = np.abs(rng.normal(size=400))
-    family = np.array(["a"] * 300 + ["b"] * 100)
-    found = quantile(scores, family)
-    assert 0.88 <= (scores <= found).mean() <= 0.93
-    assert quantile(np.array([]), np.array([], dtype=str)) == float("inf")
+    scores = np.abs(np.random.default_rng(7).normal(size=400))
+    assert 0.90 <= (scores <= quantile(scores)).mean() <= 0.91
+    assert quantile(np.array([3.0, 1.0])) == 3.0
+    assert quantile(np.array([])) == float("inf")
 
 
 def test_intervals_are_around_the_prediction() -> None:
