@@ -27,6 +27,9 @@ def compare_process_values(
 ) -> Comparison:
     """CANDIDATE against BASE from one value per process (a time: lower is better), in any unit, the same on both sides.
 
+    Give each process's median, not its minimum: between two halves of recorded sessions of identical code, medians raised 1 %
+    false alarms and minima 13 %, as whether the floor is reached depends on the hour.
+
     The ratio is Hodges and Lehmann's (the median of all log ratios) with the distribution-free interval that belongs to the
     Mann-Whitney test (Hollander and Wolfe, 4.3); a verdict needs the whole interval beyond 1 and the ratio beyond the
     threshold. Values that no process can take, or too few, give "can't tell" and a note. The note always says what is missing.
@@ -35,7 +38,7 @@ def compare_process_values(
         bad = sum(not (math.isfinite(value) and value > 0) for value in values)
         if bad:
             return Comparison(kernel=kernel, verdict=CANT_TELL, note=f"{bad} of {len(values)} values of {side} are not positive numbers")
-        if not values:
+        if len(values) == 0:
             return Comparison(kernel=kernel, verdict=CANT_TELL, note=f"{side} has no values of it (missing, or renamed?)")
     ratios = np.sort(np.subtract.outer(np.log(np.asarray(candidate)), np.log(np.asarray(base))), axis=None)
     log_ratio = float(np.median(ratios))
