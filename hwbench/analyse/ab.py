@@ -9,10 +9,11 @@ from typing import Final
 import numpy as np
 from scipy import special
 
-from hwbench.analyse.cells import Cells, Clock, cells
-from hwbench.analyse.estimators import Estimate, estimate
-from hwbench.analyse.sessions import Session
 from hwbench.core.comparison import CANT_TELL, Comparison, Verdict
+
+from .cells import Cells, Clock, cells
+from .estimators import Estimate, estimate
+from .sessions import Session
 
 THRESHOLD_FRACTION: Final = 0.02
 """Changes below this are nobody's concern: never called slower or faster; an interval within it is "same"."""

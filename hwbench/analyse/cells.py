@@ -6,7 +6,7 @@ from typing import Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from hwbench.analyse.sessions import Session
+from .sessions import Session
 
 Clock = Literal["cpu", "wall"]
 """Thread-CPU time for work on the processor; wall time for work that the processor only waits for (accelerators)."""

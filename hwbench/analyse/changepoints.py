@@ -10,8 +10,9 @@ from typing import Final
 import msgspec
 import numpy as np
 
-from hwbench.analyse.segmentation import PENALTY, SHORTEST_SEGMENT, Array, Likelihood, cuts_of, fitted, gains
 from hwbench.core.comparison import ChangePoint
+
+from .segmentation import PENALTY, SHORTEST_SEGMENT, Array, Likelihood, cuts_of, fitted, gains
 
 SMALLEST_CHANGE_FRACTION: Final = 0.02
 SUSPECT_PENALTY_FRACTION: Final = 0.6

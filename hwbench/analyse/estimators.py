@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
-from hwbench.analyse.cells import Cells
-from hwbench.analyse.permutation import label_swaps
+from .cells import Cells
+from .permutation import label_swaps
 
 Array = NDArray[np.float64]
 

@@ -7,8 +7,9 @@ from typing import Final
 import numpy as np
 from scipy import special
 
-from hwbench.analyse.ab import ALPHA, POWER_FRACTION
 from hwbench.core.comparison import CANT_TELL, Comparison, Verdict
+
+from .ab import ALPHA, POWER_FRACTION
 
 STORED_THRESHOLD_FRACTION: Final = 0.05
 """Above an interleaved session's: the machine itself drifts by more than 2 % between runs."""

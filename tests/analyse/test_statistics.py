@@ -42,7 +42,7 @@ def test_intervals_cover_the_median_of_skewed_noise(count: int) -> None:
     rng = np.random.default_rng(count)
     covered = 0
     for _ in range(400):
-        found = interval(np.exp(rng.normal(0, 0.1, count)))
+        found = interval(list(np.exp(rng.normal(0, 0.1, count))))
         assert found.low is not None
         assert found.high is not None
         covered += found.low <= 1.0 <= found.high
@@ -70,7 +70,7 @@ def test_samples_that_never_settle_have_no_steady_state() -> None:
 
 def test_steady_noise_is_seldom_taken_for_a_warm_up() -> None:
     rng = np.random.default_rng(2)
-    starts = [steady_state_start(np.exp(0.05 * np.abs(rng.normal(size=30)))) for _ in range(300)]
+    starts = [steady_state_start(list(np.exp(0.05 * np.abs(rng.normal(size=30))))) for _ in range(300)]
     assert sum(start == 0 for start in starts) >= 260
 
 
