@@ -167,12 +167,10 @@ def warnings_of(taken: Taken) -> tuple[str, ...]:
     """What a reader of these samples should know, one sentence each."""
     found: list[str] = []
     if not taken.steady:
-        found.append(f"no steady state after {len(taken.warmup_wall_s)} warm-up calls or samples: the samples may still hold warm-up")
-    width = median_width_fraction(taken.walls)
+        found.append(f"no steady state in a warm-up of {len(taken.warmup_wall_s)}: the first samples may still belong to it")
+    count, width = len(taken.walls), median_width_fraction(taken.walls)
     if math.isinf(width):
-        found.append(f"only {len(taken.walls)} samples: too few for an interval of the median; give the case more time")
+        found.append(f"only {count} samples: too few for an interval of the median; give the case more time")
     elif width > WIDE_FRACTION:
-        found.append(
-            f"the median's interval is {100 * width:.0f} % wide over {len(taken.walls)} samples: more time or a quieter machine helps"
-        )
+        found.append(f"the interval of the median is {100 * width:.0f} % wide ({count} samples): give more time, or a quieter machine")
     return tuple(found)

@@ -36,7 +36,7 @@ class Ready(Value, tag=True):
 
 
 class Measure(Value, tag=True):
-    """Measure one case; `share_s` is the time it may take, from this line to the last sample."""
+    """Measure one case; `share_s` is the time from its cold call to its last sample."""
 
     case: Case
     share_s: float

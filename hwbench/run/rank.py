@@ -5,7 +5,6 @@ import gc
 import math
 import socket
 import sys
-import time
 from collections.abc import Callable
 from typing import Any, Final, TypeAlias
 
@@ -33,11 +32,10 @@ gc.freeze()  # what the imports made stays: collecting between cases need not lo
 
 def answer(order: protocol.Measure, rank: int, report: Report) -> protocol.Measured | protocol.Unavailable:
     """Measure one case on this rank. What the machine lacks is an answer; any other error is raised, and ends the rank."""
-    began_s = time.perf_counter()
     case = order.case
     try:
         context = devices.context_of(case, rank)
-        return _measured(order, context, began_s, report)
+        return _measured(order, context, report)
     except UnavailableError as error:
         return protocol.Unavailable(rank=rank, reason=error.message)
     except (NotImplementedError, RuntimeError) as error:
@@ -47,7 +45,7 @@ def answer(order: protocol.Measure, rank: int, report: Report) -> protocol.Measu
         raise
 
 
-def _measured(order: protocol.Measure, context: Context, began_s: float, report: Report) -> protocol.Measured:
+def _measured(order: protocol.Measure, context: Context, report: Report) -> protocol.Measured:
     """Build, sample, check. The check comes last: before, it would warm up what the cold call is to show."""
     clocks.reset_resident_peak()
     devices.reset_peak(context.device)
@@ -59,7 +57,7 @@ def _measured(order: protocol.Measure, context: Context, began_s: float, report:
         agree=devices.agreement(context.world_size),
         queue=devices.queue(context.device),
     )
-    taken = measure.take_samples(step, order.share_s - (time.perf_counter() - began_s), report)
+    taken = measure.take_samples(step, order.share_s, report)
     samples = _samples(taken, context)
     report("checking", len(taken.samples))
     return protocol.Measured(

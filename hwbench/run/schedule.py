@@ -38,7 +38,7 @@ class Left(Value):
     case_s: float | None = None
     """What a case took on average so far, None before the first."""
     overrun_s: float = 0.0
-    """By how much cases have on average outlasted their share so far: building and checking are not sampling."""
+    """By how much cases have on average outlasted their share so far: building and checking come on top of it."""
     most_s: float = FREE_SHARE_S
     """The longest share, whatever the budget."""
     budget_s: float | None = None
