@@ -30,7 +30,7 @@ ONE = ("model", "clusters", "gpus", "layout", "global_batch")
     "--recompute", type=click.Choice(("none", "selective", "full")), default="none", show_default=True, help="Activations done again."
 )
 @click.option("--dtype", default="bf16", show_default=True, metavar="DTYPE", help="bf16, fp16, fp8 …")
-@click.option("--framework", metavar="NAME", help="Software, for the record of what was assumed.")
+@click.option("--framework", metavar="NAME", help="Software.  [default: the usual one for the layout]")
 @click.option(
     "--set", "settings", multiple=True, metavar="KEY=VALUE", help="Change a figure: accelerator.memory_bandwidth_bytes_per_s=3e12 …"
 )
@@ -72,8 +72,11 @@ def _table(table: Path, output: Path | None) -> None:
 
 
 def _one(options: dict[str, Any]) -> "Prediction":
+    from msgspec.structs import replace
+
     from hwbench.core.layout import parse_layout
-    from hwbench.planner.step import predict_step
+    from hwbench.planner.corrected import corrected
+    from hwbench.planner.search import Choice, Found, predict
 
     from ._planning import load_clusters, load_model, parse_settings, sends
 
@@ -85,21 +88,15 @@ def _one(options: dict[str, Any]) -> "Prediction":
     if options["gpus"] is not None and options["gpus"] != layout.world_size:
         raise UserError(f"--gpus {options['gpus']}: layout {layout.text} takes {layout.world_size}")
     count = _micro_batches(options["global_batch"], options["micro_batch"], layout.data_ranks)
-    cost = load_model(options["model"], settings["model"]).cost_of(options["micro_batch"], options["dtype"])
-    from msgspec.structs import replace
-
     layout = replace(layout, microbatches=count)
+    model = load_model(options["model"], settings["model"])
     profile = load_clusters([options["clusters"]], settings=settings["cluster"], here=None)[0]
-    transfers = sends(cost, layout)
-    return predict_step(
-        cost,
-        layout,
-        profile,
-        transfers=transfers,
-        micro_batches=count,
-        recompute=options["recompute"],
-        framework=options["framework"],
-    )
+    cost = model.cost_of(options["micro_batch"], options["dtype"])
+    prediction = predict(cost, layout, profile, sends, options["recompute"])
+    choice = Choice(layout, options["micro_batch"], options["recompute"], prediction)
+    found = Found(choice, tried=1, fitted=1, closest=None, illegal={}, shortlist=(choice,))
+    again = corrected(found, model.shape, profile, dtype=options["dtype"], framework=options["framework"])
+    return again.shortlist[0].prediction
 
 
 def _micro_batches(global_batch: int | None, micro_batch: int, ranks: int) -> int:
@@ -123,10 +120,18 @@ def _print(prediction: "Prediction") -> None:
     mfu = "" if prediction.mfu_fraction is None else f", MFU {100 * prediction.mfu_fraction:.1f} %"
     console.print(f"{prediction.tokens_per_step / prediction.step_time_s:,.0f} tokens/s{mfu}; {prediction.bottleneck}", soft_wrap=True)
     console.print(_parts(prediction))
-    memory = prediction.memory
-    held = "memory is not known" if prediction.memory_capacity_bytes is None else f"of {prediction.memory_capacity_bytes / 2**30:.1f} GiB"
-    console.print(f"peak memory {memory.total_bytes / 2**30:.1f} GiB a rank, {held}", soft_wrap=True)
+    console.print(_memory(prediction), soft_wrap=True)
     console.print(f"basis: {prediction.basis}; {'; '.join(prediction.assumptions)}", soft_wrap=True)
+
+
+def _memory(prediction: "Prediction") -> str:
+    """Peak memory against what there is, and what is short."""
+    need, capacity = prediction.memory.total_bytes, prediction.memory_capacity_bytes
+    text = f"peak memory {need / 2**30:.1f} GiB a rank"
+    if capacity is None:
+        return f"{text}; the profile does not say how much there is"
+    short = f": does not fit, {(need - capacity) / 2**30:.1f} GiB short" if need > capacity else ""
+    return f"{text} of {capacity / 2**30:.1f} GiB{short}"
 
 
 def _parts(prediction: "Prediction") -> "Table":
@@ -136,6 +141,10 @@ def _parts(prediction: "Prediction") -> "Table":
     table = Table(box=box.SIMPLE)
     for heading, justify in (("part", "left"), ("time", "right"), ("share", "right"), ("why", "left")):
         table.add_column(heading, justify=justify)  # type: ignore[arg-type]  # rich's own literal type
-    for part in prediction.parts:
-        table.add_row(part.name, f"{part.time_s:.3g} s", f"{100 * part.time_s / prediction.step_time_s:.1f} %", part.why)
+    for name in dict.fromkeys(part.name for part in prediction.parts):
+        mine = [part for part in prediction.parts if part.name == name]
+        seconds = sum(part.time_s for part in mine)
+        largest = max(mine, key=lambda part: part.time_s).why
+        more = f" (and {len(mine) - 1} more)" if len(mine) > 1 else ""
+        table.add_row(name, f"{seconds:.3g} s", f"{100 * seconds / prediction.step_time_s:.1f} %", largest + more)
     return table

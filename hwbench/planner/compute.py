@@ -89,8 +89,16 @@ def pass_time_s(profile: ClusterProfile, operator: Operator, flops: float, size_
         times.append(size_bytes / (memory_bandwidth_bytes_per_s(profile) * share))
     if operator.kind in ("matmul", "recurrent", "attention") and flops > 0:
         peak = peak_flops_per_s(profile, dtype)
-        share = matmul_fraction(profile, dtype, max(product_flops, 1.0), peak)
         if operator.kind == "attention":
-            share = ATTENTION_FRACTION if profile.efficiency.attention_fraction is None else profile.efficiency.attention_fraction
+            share = _attention_share(profile, operator)
+        else:
+            share = matmul_fraction(profile, dtype, max(product_flops, 1.0), peak)
         times.append(flops / (peak * share))
     return max(times)
+
+
+def _attention_share(profile: ClusterProfile, operator: Operator) -> float:
+    """Counted FLOPs over the peak: what was measured (masked work counted), or the documented rate at the work that is not masked."""
+    if profile.efficiency.attention_fraction is not None:
+        return profile.efficiency.attention_fraction
+    return ATTENTION_FRACTION / operator.executed_fraction

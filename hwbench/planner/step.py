@@ -72,7 +72,7 @@ def predict_step(
         parts=parts,
         low_s=None,
         high_s=None,
-        basis="calibrated here" if profile.efficiency.matmul else "datasheet",
+        basis=_basis(profile),
         memory=memory,
         memory_capacity_bytes=profile.accelerator.memory_bytes,
         flops_per_step=flops,
@@ -162,6 +162,12 @@ def _parts(
         parts.append(Part(name=f"{transfer.axis} communication", time_s=seconds, why=f"{why}; {transfer.why}" if transfer.why else why))
     parts.append(Part(name="optimizer", time_s=optimizer))
     return tuple(part for part in parts if part.time_s > 0)
+
+
+def _basis(profile: ClusterProfile) -> str:
+    if any(source.startswith("measured here") for source in profile.sources.values()):
+        return "calibrated here"
+    return "datasheet and published efficiency curves" if profile.efficiency.matmul else "datasheet"
 
 
 def _bottleneck(parts: tuple[Part, ...], step: float) -> str:

@@ -129,7 +129,7 @@ def test_every_recompute_policy_costs_what_it_repeats() -> None:
 
 
 def test_an_unknown_framework_is_less_sure() -> None:
-    known, unknown = predict_table([row(), row(framework="something new")], fitted(), 0.15)
+    known, unknown = predict_table([row(framework="llm-foundry"), row(framework="something new")], fitted(), 0.15)
     assert known.high_s is not None
     assert unknown.high_s is not None
     assert unknown.high_s / unknown.step_s > known.high_s / known.step_s  # type: ignore[operator]

@@ -1,0 +1,83 @@
+import csv
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from hwbench.cli.predict import command as predict
+from hwbench.cli.validate import command as validate
+from hwbench.core.errors import UserError
+from hwbench.planner.fit import measurements_path
+from hwbench.planner.rows import read_table
+
+ONE = ("--model", "gpt3-175b", "--cluster", "dgx-a100-80gb", "--layout", "dp=8,tp=8,pp=8", "--recompute", "full")
+
+
+def run(command: object, *arguments: str) -> Result:
+    result = CliRunner().invoke(command, arguments, catch_exceptions=False)  # type: ignore[arg-type]
+    assert result.exit_code == 0, result.output
+    return result
+
+
+def few(path: Path, family: str = "MT-NLG") -> Path:
+    rows = [row for row in read_table(measurements_path()) if row["source_family"] == family]
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    return path
+
+
+def test_one_step_by_parts_that_add_up() -> None:
+    found = json.loads(run(predict, *ONE, "--global-batch", "512", "--json").stdout)
+    assert sum(part["time_s"] for part in found["parts"]) == pytest.approx(found["step_time_s"])
+    assert found["low_s"] < found["step_time_s"] < found["high_s"]
+    assert 0.3 < found["mfu_fraction"] < 0.6
+    assert found["tokens_per_step"] == 512 * 2048
+
+
+def test_one_step_for_people() -> None:
+    text = run(predict, *ONE, "--global-batch", "512").stdout
+    for words in ("90 % interval", "pipeline bubble", "MFU", "peak memory", "software: Megatron-LM"):
+        assert words in text
+    assert "does not fit" in run(predict, *ONE[:-3], "dp=512").stdout
+
+
+@pytest.mark.parametrize(
+    "arguments, words",
+    [
+        ((*ONE, "--global-batch", "100"), "--global-batch 100 is not a multiple of 8 data ranks times micro-batches of 1"),
+        ((*ONE, "--gpus", "8"), "--gpus 8: layout dp=8,tp=8,pp=8 takes 512"),
+        ((*ONE, "--micro-batch", "0"), "--micro-batch 0: expected at least 1"),
+        ((*ONE, "--dtype", "fp8"), "accelerator.peak_flops_per_s.fp8"),
+        (ONE[:2], "--cluster is missing"),
+        (("--table", str(measurements_path())), "--table needs --output"),
+    ],
+)
+def test_nonsense_is_refused_with_its_numbers(arguments: tuple[str, ...], words: str) -> None:
+    with pytest.raises(UserError, match=words):
+        run(predict, *arguments)
+
+
+def test_a_table_has_a_line_for_every_row(tmp_path: Path) -> None:
+    table = few(tmp_path / "rows.csv")
+    table.write_text(table.read_text().replace("A100-SXM4-80GB", "A100-SXM9-80GB", 1))
+    result = run(predict, "--table", str(table), "--output", str(tmp_path / "out.csv"))
+    with (tmp_path / "out.csv").open() as file:
+        lines = list(csv.DictReader(file))
+    assert [bool(line["step_time_s"]) for line in lines] == [False, True, True]
+    assert "A100-SXM9-80GB" in lines[0]["reason"]
+    assert "2 of 3 rows predicted" in result.output
+
+
+def test_validation_prints_its_card_and_writes_its_predictions(tmp_path: Path) -> None:
+    table, output = few(tmp_path / "rows.csv"), tmp_path / "out.csv"
+    card = json.loads(run(validate, "--table", str(table), "--leave-out", "source_family", "--output", str(output), "--json").stdout)
+    assert card["predicted"] == card["rows"] == 3
+    assert card["groups"][0]["group"] == "MT-NLG"
+    with output.open() as file:
+        assert all(float(line["step_time_low_s"]) < float(line["step_time_high_s"]) for line in csv.DictReader(file))
+    text = run(validate, "--table", str(table), "--anchor", "1").stdout
+    assert "MT-NLG" in text
+    assert "predicted 2 of 3 rows" in text
