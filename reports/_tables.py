@@ -115,6 +115,21 @@ def roofs(summary: Summary) -> Table:
     return folded(_without_empty(made, "Run"), "Device")
 
 
+def verified(summary: Summary) -> Table:
+    """Training steps as the same run's ceilings predict them, beside what was measured."""
+    rows = tuple(
+        (
+            row.workload, row.label or "defaults", row.layout, row.dtype, format_seconds(row.predicted_s), format_seconds(row.measured_s),
+            f"{100 * row.error_fraction:+.1f} %" if not row.fitted else "used to calibrate", row.bottleneck,
+            row.run if len(summary.runs) > 1 else "",
+        )
+        for row in summary.verified
+    )  # fmt: skip
+    columns = ("Workload", "Settings", "Layout", "Type", "Predicted", "Measured", "Error", "Predicted limit", "Run")
+    made = Table("Training steps predicted from the measured ceilings alone", columns, rows, frozenset({4, 5, 6}))
+    return folded(_without_empty(made, "Run"), "Settings", "Type")
+
+
 def _threads(count: int) -> str:
     return f"{count} thread{'s' if count != 1 else ''} a rank"
 

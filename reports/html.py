@@ -52,6 +52,7 @@ def _table_sections(summary: Summary) -> dict[str, _tables.Table]:
         "row_notes": _tables.row_notes(summary),
         "roofs": _tables.roofs(summary),
         "scaling": _tables.scaling(summary),
+        "verified": _tables.verified(summary),
         "not_measured": _tables.not_measured(summary),
         "runs": _tables.runs(summary),
         "versions": _tables.versions(summary),

@@ -37,6 +37,7 @@ def _sections(summary: Summary) -> Iterator[tuple[str, list[Table]]]:
     yield "Throughput", [_tables.throughput(summary), _tables.by_run(summary), _tables.row_notes(summary)]
     yield "Measured ceilings", [_tables.roofs(summary)]
     yield "Scaling", [_tables.scaling(summary)]
+    yield "Prediction against measurement", [_tables.verified(summary)]
     if summary.sizing is not None:
         makers = (_tables.sizing, _tables.rejected, _tables.step_parts, _tables.memory_parts)
         yield f"Sizing ({escaped(_tables.question(summary.sizing))}; predicted, not measured)", [make(summary.sizing) for make in makers]

@@ -3,13 +3,19 @@
 from collections.abc import Sequence
 
 from hwbench.core.prediction import Sizing, SizingAnswer
-from hwbench.core.summary import Roof, Scaling, Throughput
+from hwbench.core.summary import Roof, Scaling, Throughput, Verified
 from hwbench.core.units import format_count, format_fraction, format_rate, format_seconds, format_usd, significant
 
 
-def findings(rows: Sequence[Throughput], roofs: Sequence[Roof], scaled: Sequence[Scaling], sizing: SizingAnswer | None) -> tuple[str, ...]:
-    """Sentences about the ceilings, the best training step, the scaling and the sizing; what is missing is left out."""
-    return (*_ceilings(roofs), *_training(rows), *_scaling(scaled), *_sizing(sizing))
+def findings(
+    rows: Sequence[Throughput],
+    roofs: Sequence[Roof],
+    scaled: Sequence[Scaling],
+    sizing: SizingAnswer | None,
+    verified: Sequence[Verified] = (),
+) -> tuple[str, ...]:
+    """Sentences about ceilings, the best training step, scaling, the error of predictions and the sizing; what is missing is left out."""
+    return (*_ceilings(roofs), *_training(rows), *_scaling(scaled), *_verified(verified), *_sizing(sizing))
 
 
 def _ceilings(roofs: Sequence[Roof]) -> list[str]:
@@ -55,6 +61,18 @@ def _scaling(scaled: Sequence[Scaling]) -> list[str]:
     if best == worst:
         return [f"Scaling: {_scaled(best)}."]
     return [f"Scaling, from best to worst: {_scaled(best)}; {_scaled(worst)}."]
+
+
+def _verified(verified: Sequence[Verified]) -> list[str]:
+    proven = [row for row in verified if not row.fitted]
+    if not proven:
+        return []
+    worst = max(proven, key=lambda row: abs(row.error_fraction))
+    return [
+        f"Predicted from the ceilings alone, {worst.workload} under {worst.layout} takes {format_seconds(worst.predicted_s)}; measured "
+        f"were {format_seconds(worst.measured_s)}, an error of {100 * worst.error_fraction:+.0f} %"
+        + (f", the largest of {len(proven)} steps." if len(proven) > 1 else ".")
+    ]
 
 
 def _scaled(value: Scaling) -> str:

@@ -41,7 +41,7 @@ def summarise(
         title=_title(runs),
         made_at=made_at,
         hwbench_version=hwbench_version,
-        findings=findings(judged_rows, ceilings, scaling(judged_rows), sizing),
+        findings=findings(judged_rows, ceilings, scaling(judged_rows), sizing, verified),
         runs=facts,
         inventory=runs[0].header.inventory if runs else None,
         versions=runs[0].header.versions if runs else {},

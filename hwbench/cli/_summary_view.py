@@ -25,6 +25,7 @@ def _parts(summary: Summary) -> Iterator[RenderableType]:
         ("Throughput", _throughput(summary)),
         ("Measured ceilings", _roofs(summary)),
         ("Scaling against one rank", _scaling(summary)),
+        ("Prediction against measurement", _verified(summary)),
         ("Sizing, predicted", _sizing(summary)),
     ):
         if table is not None:
@@ -70,6 +71,19 @@ def _roofs(summary: Summary) -> RenderableType | None:
         for roof in summary.roofs
     ]
     return _table(("ceiling", "rate", "measured by"), rows)
+
+
+def _verified(summary: Summary) -> RenderableType | None:
+    rows = [
+        (
+            f"{row.workload} {row.layout}",
+            format_seconds(row.predicted_s),
+            format_seconds(row.measured_s),
+            "calibrated" if row.fitted else f"{100 * row.error_fraction:+.0f} %",
+        )
+        for row in summary.verified
+    ]
+    return _table(("step", "predicted", "measured", "error"), rows)
 
 
 def _scaling(summary: Summary) -> RenderableType | None:
