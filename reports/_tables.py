@@ -181,14 +181,29 @@ def sizing(answer: SizingAnswer) -> Table:
     """What each cluster would need."""
     columns = (
         "Cluster", "Time to train", "Cost", "Energy", "Nodes", "Accelerators", "Layout", "Step time (interval)", "MFU",
-        "Memory an accelerator", "Batch", "Micro-batch", "Type", "Recompute", "Goodput", "Bottleneck", "Why this", "Basis",
-        "Energy counts", "Unknown",
+        "Memory an accelerator", "Batch", "Micro-batch", "Type", "Recompute", "Goodput", "Bottleneck",
     )  # fmt: skip
     rows = tuple(_sizing_row(option) for option in answer.sizings)
     late = frozenset(index for index, option in enumerate(answer.sizings) if not option.meets_deadline)
     ranked = f" by {answer.ranked_by}" if answer.ranked_by else ""
     made = Table(f"Clusters that can, best first{ranked}", columns, rows, frozenset({1, 2, 3, 4, 5, 7, 8, 9, 10, 11, 14}), late)
-    return folded(made, "Batch", "Micro-batch", "Type", "Recompute", "Goodput", "Basis", "Energy counts", "Unknown")
+    return folded(made, "Batch", "Micro-batch", "Type", "Recompute", "Goodput")
+
+
+def sizing_reasons(answer: SizingAnswer) -> Table:
+    """Why each answer is what it is, what it rests on and what it leaves out; what holds for several clusters is said once."""
+    said: dict[tuple[str, str], list[str]] = {}
+    for option in answer.sizings:
+        basis = "; ".join((option.prediction.basis, *option.prediction.assumptions))
+        notes = {"Why": "; ".join(option.why), "Rests on": basis, "Energy counts": option.energy_covers, "Unknown": "; ".join(option.gaps)}
+        for what, text in notes.items():
+            if text:
+                said.setdefault((what, text), []).append(option.cluster)
+    order = ("Why", "Rests on", "Energy counts", "Unknown")
+    rows = sorted(said.items(), key=lambda item: order.index(item[0][0]))
+    everyone = [option.cluster for option in answer.sizings]
+    cells = tuple((what, "all" if clusters == everyone else ", ".join(clusters), text) for (what, text), clusters in rows)
+    return Table("Why, on what grounds, and what is left out", ("", "Clusters", "Said"), cells)
 
 
 def _sizing_row(option: Sizing) -> tuple[str, ...]:
@@ -211,10 +226,6 @@ def _sizing_row(option: Sizing) -> tuple[str, ...]:
         option.recompute,
         format_fraction(option.goodput_fraction),
         made.bottleneck,
-        "; ".join(option.why) or UNKNOWN,
-        "; ".join((made.basis, *made.assumptions)),
-        option.energy_covers or UNKNOWN,
-        "; ".join(option.gaps) or "nothing",
     )
 
 

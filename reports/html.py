@@ -66,8 +66,12 @@ def _table_sections(summary: Summary) -> dict[str, _tables.Table]:
 
 _OF_MACHINE: Final = {"limits": _machine.limits, "facts": _machine.facts, "gaps": _machine.gaps}
 _OF_SIZING: Final = {
-    "sizing": _tables.sizing, "step_parts": _tables.step_parts, "memory_parts": _tables.memory_parts, "rejected": _tables.rejected,
-}  # fmt: skip
+    "sizing": _tables.sizing,
+    "sizing_reasons": _tables.sizing_reasons,
+    "step_parts": _tables.step_parts,
+    "memory_parts": _tables.memory_parts,
+    "rejected": _tables.rejected,
+}
 
 
 def _plots(summary: Summary) -> dict[str, Any]:
