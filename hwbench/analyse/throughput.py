@@ -83,6 +83,7 @@ def _row(records: Sequence[Record], run: str, workload: Workload | None) -> Thro
     step_interval, width = _interval(medians, samples)
     step_time_s = plain.median(medians)
     kind, work_s = workload.kind if workload else _kind(first), steps / total_s
+    flops, traffic = first.flops_per_step or 0.0, first.bytes_per_step or 0.0
     rate_per_s, rate_unit = _rate(kind, first, work_s)
     row = Throughput(
         run=run,
@@ -104,12 +105,12 @@ def _row(records: Sequence[Record], run: str, workload: Workload | None) -> Thro
         item_unit=first.item_unit,
         rate_per_s=rate_per_s,
         rate_unit=rate_unit,
-        flops_per_s=first.flops_per_step * work_s,
-        bytes_per_s=first.bytes_per_step * work_s,
-        flops_per_step=first.flops_per_step,
-        bytes_per_step=first.bytes_per_step,
-        parameters=first.parameters,
-        intensity_flops_per_byte=first.flops_per_step / first.bytes_per_step if first.flops_per_step and first.bytes_per_step else None,
+        flops_per_s=flops * work_s,
+        bytes_per_s=traffic * work_s,
+        flops_per_step=flops,
+        bytes_per_step=traffic,
+        parameters=first.parameters or 0,
+        intensity_flops_per_byte=flops / traffic if flops and traffic else None,
         roof_fraction=None,
         mfu_fraction=None,
         resident_peak_bytes=_peak(rank.resident_peak_bytes for m in measured for rank in m.ranks),
@@ -121,8 +122,15 @@ def _row(records: Sequence[Record], run: str, workload: Workload | None) -> Thro
         first_loss=first.first_loss,
         last_loss=first.last_loss,
         check=_checks([m.check for m in measured]),
+        gaps=_not_told(first),
     )
     return msgspec.structs.replace(row, warnings=_warnings(row, records, width))
+
+
+def _not_told(measured: Measurement) -> tuple[str, ...]:
+    """What the record doesn't know of the work of a step, as imported ones; those figures of the row are 0."""
+    unknown = [name for name in ("flops_per_step", "bytes_per_step", "parameters") if getattr(measured, name) is None]
+    return (f"not told by the imported file: {', '.join(unknown)}",) if unknown else ()
 
 
 def _interval(medians: Sequence[float], samples: Sequence[float]) -> tuple[Interval | None, float | None]:
@@ -183,9 +191,9 @@ def _label(row: Throughput, among: Sequence[Throughput]) -> str:
 
 def _rate(kind: str, measured: Measurement, steps_per_s: float) -> tuple[float, str]:
     """Items a second; for what measures the machine itself (ceilings, collectives) its FLOP/s or bytes/s."""
-    if kind in ("ceiling", "collective") and measured.item_unit == "product":
+    if kind in ("ceiling", "collective") and measured.item_unit == "product" and measured.flops_per_step is not None:
         return measured.flops_per_step * steps_per_s, "FLOP/s"
-    if kind in ("ceiling", "collective") and measured.item_unit in ("element", "byte"):
+    if kind in ("ceiling", "collective") and measured.item_unit in ("element", "byte") and measured.bytes_per_step is not None:
         return measured.bytes_per_step * steps_per_s, "B/s"
     return measured.items_per_step * steps_per_s, f"{measured.item_unit}/s"
 

@@ -49,7 +49,7 @@ class Samples(Value):
     """Calls before the steady state, in order, the first (cold) one included."""
     wall_s: tuple[float, ...]
     cpu_s: tuple[float, ...]
-    """CPU time of the rank's own thread, beside each `wall_s`."""
+    """CPU time of the rank's own thread, beside each `wall_s`; empty where it is not known (imported results)."""
     calls_per_sample: int = 1
     involuntary_switches: tuple[int, ...] = ()
     """Times the kernel took the CPU away during each sample; empty where the system doesn't tell."""
@@ -79,11 +79,11 @@ class Measurement(Value):
     items_per_step: int
     """Items of all ranks together in one call of the step."""
     item_unit: str
-    flops_per_step: float
-    """Model FLOPs of all ranks together in one call."""
-    bytes_per_step: float
+    flops_per_step: float | None
+    """Model FLOPs of all ranks together in one call; None, as with the next two, where an imported file doesn't tell."""
+    bytes_per_step: float | None
     """Least memory traffic of all ranks together in one call."""
-    parameters: int
+    parameters: int | None
     check: Check | None
     first_loss: float | None = None
     last_loss: float | None = None
