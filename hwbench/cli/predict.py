@@ -57,7 +57,7 @@ def command(table: Path | None, output: Path | None, as_json: bool, **options: A
 
 def _table(table: Path, output: Path | None) -> None:
     from hwbench.planner.constants import fitted, shipped
-    from hwbench.planner.rows import read_table
+    from hwbench.planner.reading import read_table
     from hwbench.planner.table import ids_of, predict_table, write_predictions
 
     if output is None:

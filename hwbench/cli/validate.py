@@ -36,7 +36,7 @@ def command(table: Path | None, leave_out: str, anchor: int, output: Path | None
     from hwbench.planner.card import score
     from hwbench.planner.fit import measurements_path
     from hwbench.planner.leave_out import validate
-    from hwbench.planner.rows import read_table
+    from hwbench.planner.reading import read_table
     from hwbench.planner.table import ids_of, write_predictions
 
     path = table or measurements_path()

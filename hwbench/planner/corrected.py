@@ -21,7 +21,8 @@ from .compute import peak_flops_per_s
 from .conformal import doubt, interval
 from .constants import fitted, shipped
 from .model import evaluate
-from .rows import Setup, columns, read_setup
+from .reading import Setup, read_setup
+from .rows import columns
 from .search import Choice, Found, scale_up_domain
 
 GENERATIONS = ("volta", "ampere", "ada", "hopper", "blackwell", "cdna2", "cdna3", "cdna4")

@@ -21,7 +21,8 @@ from hwbench.core.codec import to_json, write_atomic
 from .conformal import doubt, quantile
 from .constants import FittedFile, from_vector, names, priors, spreads
 from .model import step_s
-from .rows import Rows, columns, read_setup, read_table
+from .reading import read_setup, read_table
+from .rows import Rows, columns
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

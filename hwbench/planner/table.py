@@ -16,7 +16,8 @@ from hwbench.core.errors import UserError
 from .conformal import doubt, interval
 from .constants import Constants
 from .model import evaluate
-from .rows import Setup, columns, read_setup
+from .reading import Setup, read_setup
+from .rows import columns
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

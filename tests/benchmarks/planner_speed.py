@@ -9,7 +9,8 @@ import numpy as np
 
 from hwbench.planner.constants import fitted
 from hwbench.planner.model import evaluate
-from hwbench.planner.rows import read_setup, spread
+from hwbench.planner.reading import read_setup
+from hwbench.planner.rows import spread
 
 ROW = {
     "hardware": "A100-SXM4-80GB",

@@ -9,7 +9,7 @@ from hwbench.cli.predict import command as predict
 from hwbench.cli.validate import command as validate
 from hwbench.core.errors import UserError
 from hwbench.planner.fit import measurements_path
-from hwbench.planner.rows import read_table
+from hwbench.planner.reading import read_table
 
 ONE = ("--model", "gpt3-175b", "--cluster", "dgx-a100-80gb", "--layout", "dp=8,tp=8,pp=8", "--recompute", "full")
 

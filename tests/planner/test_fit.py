@@ -8,7 +8,8 @@ from hwbench.planner.constants import Constants, fitted, from_vector, names, pri
 from hwbench.planner.fit import Fit, Measured, fit, load, measurements_path, without
 from hwbench.planner.leave_out import ANCHORED, pick_anchors, validate
 from hwbench.planner.model import step_s
-from hwbench.planner.rows import columns, read_table
+from hwbench.planner.reading import read_table
+from hwbench.planner.rows import columns
 from hwbench.planner.table import Line
 
 TABLE = read_table(measurements_path())

@@ -11,7 +11,8 @@ from hwbench.planner.accelerators import find_part, parts
 from hwbench.planner.constants import fitted, shipped
 from hwbench.planner.fit import measurements_path
 from hwbench.planner.model import evaluate
-from hwbench.planner.rows import READ, columns, network_bytes_per_s, read_setup, read_table, spread
+from hwbench.planner.reading import READ, network_bytes_per_s, read_setup, read_table
+from hwbench.planner.rows import columns, spread
 from hwbench.planner.table import HEADER, ids_of, predict_table, write_predictions
 
 MEASURED = (
