@@ -23,6 +23,7 @@ class Built:
     run: Callable[[], object]
     check: Callable[[], Check]
     training: bool
+    warnings: tuple[str, ...] = ()
 
 
 def build(case: Case, context: Context) -> Built:
@@ -31,7 +32,7 @@ def build(case: Case, context: Context) -> Built:
     config = codec.convert(case.config, workload.config, source=case.workload)
     built = workload.build(config, context)
     if not isinstance(built, Training):
-        return Built(run=built.run, check=built.check, training=False)
+        return Built(run=built.run, check=built.check, training=False, warnings=built.warnings)
     module = divide(built.module, parse_layout(case.layout), context.device)
     return Built(run=training_step(built, module), check=built.check, training=True)
 

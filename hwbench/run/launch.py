@@ -30,6 +30,7 @@ START_LIMIT_S: Final = 300.0
 _END_S: Final = 5.0
 _HANG_UP_S: Final = 10.0
 """How long torch's launcher may take to end the other ranks and say why."""
+_LONGEST_PLACE_BYTES: Final = 80
 _ONE_THREAD: Final = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 
 
@@ -61,7 +62,7 @@ def launched(world_size: int, log: Path, interrupt: Interrupt, start_limit_s: fl
     `log` is the file for what torch's launcher prints; rank N's lies beside it. Raises RanksFailed and Interrupted.
     """
     with contextlib.ExitStack() as stack:
-        private = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="hwbench-", ignore_cleanup_errors=True)))
+        private = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="hwbench-", dir=_short_place(), ignore_cleanup_errors=True)))
         listener = stack.enter_context(socket.socket(socket.AF_UNIX))
         listener.bind(str(private / "socket"))
         listener.listen(world_size)
@@ -75,6 +76,12 @@ def launched(world_size: int, log: Path, interrupt: Interrupt, start_limit_s: fl
         _await_ready(ranks, time.monotonic() + start_limit_s)
         yield ranks
         _end(ranks)
+
+
+def _short_place() -> str:
+    """The folder for temporary files, or /tmp where that has a long name: the path of a Unix socket has 107 bytes at most (unix(7))."""
+    place = tempfile.gettempdir()
+    return place if len(os.fsencode(place)) <= _LONGEST_PLACE_BYTES else "/tmp"  # noqa: S108  # mkdtemp makes a private folder in it
 
 
 def next_log(logs: Path) -> Path:

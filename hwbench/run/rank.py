@@ -66,7 +66,7 @@ def _measured(order: protocol.Measure, context: Context, report: Report) -> prot
         check=_checked(built.check()),
         first_loss=_mean_over_ranks(taken.first_loss, context),
         last_loss=_mean_over_ranks(taken.last_loss, context),
-        warnings=measure.warnings_of(taken),
+        warnings=(*built.warnings, *measure.warnings_of(taken)),
     )
 
 

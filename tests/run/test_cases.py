@@ -1,5 +1,7 @@
 """Suites and the command line's words become cases."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -142,3 +144,12 @@ def test_names_say_what_differs_from_the_defaults() -> None:
 def test_words_of_a_sweep_come_back_as_they_were(sizes: list[int]) -> None:
     setting = f"size={','.join(map(str, sizes))}"
     assert cases.with_settings([Entry(workload=MINE)], (setting,))[0].set == {"size": sizes}
+
+
+def test_planning_a_run_imports_nothing_heavy() -> None:
+    program = (
+        "import sys, hwbench.cli.run\nfrom hwbench.core.registry import load_suite\nfrom hwbench.run.cases import expand\n"
+        "expand(load_suite('quick'), 'cpu')\nprint([m for m in ('torch', 'numpy', 'pandas', 'plotly', 'scipy') if m in sys.modules])"
+    )
+    done = subprocess.run((sys.executable, "-c", program), capture_output=True, text=True, check=True, cwd=Path(__file__).parents[2])
+    assert done.stdout.strip() == "[]"
