@@ -8,7 +8,7 @@ threads run them side by side. `repeats` passes are made inside, because one pas
 
 from collections.abc import Callable
 from functools import cache
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,10 @@ from numpy.typing import NDArray
 from hwbench.core.errors import UnavailableError
 
 Floats = NDArray[np.floating[Any]]
+
+
+_BLOCK: Final = 1 << 20
+"""Elements summed in the array's own dtype before the sum goes into a double: fp32 counts ones exactly up to 2^24."""
 
 
 class Streams(NamedTuple):
@@ -70,13 +74,26 @@ def streams() -> Streams:
     def read(a: Floats, b: Floats, c: Floats, scale: float, repeats: int) -> float:
         total = 0.0
         for r in range(repeats):
-            part = a.dtype.type(r)
-            for i in range(a.size):
-                part += a[i]
-            total += float(part)
+            for first in range(0, a.size, _BLOCK):
+                part = a.dtype.type(r)
+                for i in range(first, min(first + _BLOCK, a.size)):
+                    part += a[i]
+                total += float(part)
         return total
 
     return Streams(triad=jit(triad), copy=jit(copy), write=jit(write), read=jit(read))
+
+
+@cache
+def ramp() -> Callable[[Floats, float, float], None]:
+    """ramp(a, first, last): fills `a` with evenly spaced values, in one pass and without a second array."""
+    jit = _numba().njit(nogil=True)
+
+    def fill(a: Floats, first: float, last: float) -> None:
+        for i in range(a.size):
+            a[i] = first + (last - first) * i / a.size
+
+    return jit(fill)  # type: ignore[no-any-return]
 
 
 @cache

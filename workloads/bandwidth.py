@@ -2,7 +2,7 @@
 
 Bytes are counted as STREAM counts them (McCalpin 1995), an array read or written once each: triad 3, copy 2, read 1, write 1 of them.
 The read that a write to a cache line first costs (write-allocate) is not counted. The loops are STREAM's plain C loops, compiled by
-numba; a compiler may turn `copy` into memcpy, which uses streaming stores for large arrays, as gcc does with STREAM's.
+numba with ordinary stores; docs/ceilings.md compares them with STREAM and likwid-bench.
 """
 
 from concurrent.futures import ThreadPoolExecutor
@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 from hwbench.core.cpulist import parse_cpu_list
 from hwbench.core.errors import UnavailableError, UserError
+from hwbench.core.units import format_bytes
 from hwbench.core.value import Value
 from hwbench.core.workload import Block, Check, Context, Cost, Kernel, Operator, Workload
 
 from ._count import element_bytes, need_positive
+from ._memory import Pages, empty
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,8 +25,13 @@ if TYPE_CHECKING:
     from ._native import Floats
 
 _ARRAYS: Final = {"triad": 3, "copy": 2, "read": 1, "write": 1}
-_LEAST_BYTES_A_CALL: Final = 1 << 26
-"""A call repeats the pass until it moved this much, about 5 ms at one core's rate: long beside a clock tick or a thread's wake-up."""
+_LEAST_BYTES_A_CALL: Final = 1 << 28
+"""A call repeats the pass until each thread moved this much, 1 ms in the nearest cache and some 15 ms in memory: long beside the 15 µs
+or so that it takes to wake a thread up."""
+_STREAM_RULE: Final = 4
+"""Each of STREAM's arrays is to be at least four times the last-level cache (its run rules, 2013)."""
+_CHECKED_AT_ONCE: Final = 1 << 20
+"""Elements that the check holds in float64 beside the arrays."""
 SCALE: Final = 3.0
 """STREAM's own scalar; exact in every dtype."""
 
@@ -40,6 +47,11 @@ class Config(Value):
     """Threads that share the arrays, each with a contiguous part that it wrote first, so that it lies on the thread's own NUMA node."""
     cpus: str = ""
     """CPUs to run on in the kernel's list form ("0-3,8"), thread i on the i-th; empty: wherever the system puts them."""
+    pages: Pages = "system"
+    """system: what malloc gets, as STREAM and torch do; huge: transparent huge pages."""
+    last_level_cache_bytes: int = 0
+    """Where memory is to be measured, the last-level cache that these CPUs reach: smaller arrays than STREAM's rule wants are warned of.
+    0 where it is a cache that is to be measured, or nobody knows."""
 
 
 def cost(config: Config, dtype: str) -> Cost:
@@ -69,9 +81,9 @@ def build(config: Config, context: Context) -> Kernel:
     size, repeats = _elements(config, np.dtype(element).itemsize), _repeats(config)
     stream = getattr(_native.streams(), config.kernel)
     pools = _threads(config)
-    arrays = [pool.submit(_first_touch, size, element, _ARRAYS[config.kernel]).result() for pool in pools]
-    calls: list[Callable[[], float]] = [lambda part=part: stream(*part, SCALE, repeats) for part in arrays]  # type: ignore[misc]
-    calls[0]()  # compiles
+    parts = [pool.submit(_first_touch, size, element, config).result() for pool in pools]
+    stream(*(array[:1] for array in parts[0]), SCALE, 1)  # compiles
+    calls: list[Callable[[], float]] = [lambda part=part: stream(*part, SCALE, repeats) for part in parts]  # type: ignore[misc]
 
     def run() -> None:
         for waiting in [pool.submit(call) for pool, call in zip(pools, calls, strict=True)]:
@@ -79,14 +91,22 @@ def build(config: Config, context: Context) -> Kernel:
 
     def check() -> Check:
         """The last pass's result, element by element: exact but for triad's two roundings, each half a unit in the last place."""
-        for pool, part in zip(pools, arrays, strict=True):
+        for pool, part in zip(pools, parts, strict=True):
             a, b, c = part
             pool.submit(stream, a, b, c, SCALE, 1).result()
-        error = max(_error(config.kernel, part, stream) for part in arrays)
+        error = max(_error(config.kernel, part, stream) for part in parts)
         tolerance = 2 * float(np.finfo(element).eps) if config.kernel == "triad" else 0.0
         return Check(name=config.kernel, error=error, tolerance=tolerance, reference="float64 on the CPU")
 
-    return Kernel(run=run, check=check)
+    return Kernel(run=run, check=check, warnings=_warnings(config))
+
+
+def _warnings(config: Config) -> tuple[str, ...]:
+    array_bytes, cache_bytes = config.working_set_bytes // _ARRAYS[config.kernel], config.last_level_cache_bytes
+    if array_bytes >= _STREAM_RULE * cache_bytes:
+        return ()
+    sizes = f"arrays of {format_bytes(array_bytes)} are less than {_STREAM_RULE} times the last-level cache of {format_bytes(cache_bytes)}"
+    return (f"{sizes} (STREAM's rule): a part may have come from that cache",)
 
 
 def _elements(config: Config, element: float) -> int:
@@ -98,7 +118,7 @@ def _elements(config: Config, element: float) -> int:
 
 
 def _repeats(config: Config) -> int:
-    return max(1, _LEAST_BYTES_A_CALL // config.working_set_bytes)
+    return max(1, _LEAST_BYTES_A_CALL * config.threads // config.working_set_bytes)
 
 
 def _threads(config: Config) -> list[ThreadPoolExecutor]:
@@ -115,24 +135,30 @@ def _threads(config: Config) -> list[ThreadPoolExecutor]:
     return [ThreadPoolExecutor(1, initializer=os.sched_setaffinity, initargs=(0, {cpu})) for cpu in cpus[: config.threads]]
 
 
-def _first_touch(size: int, element: "type[np.floating[Any]]", arrays: int) -> "tuple[Floats, Floats, Floats]":
-    """Three arrays as every stream takes them, each written once by the thread that will use it; unused ones are of one element."""
-    import numpy as np
+def _first_touch(size: int, element: "type[np.floating[Any]]", config: Config) -> "tuple[Floats, Floats, Floats]":
+    """Three arrays as every stream takes them, written by the thread that will use them; one that the stream has no use for is short."""
+    from . import _native
 
-    a, b, c = (np.ones(size if i < arrays else 1, dtype=element) for i in range(3))
-    b *= np.linspace(1.0, 2.0, b.size)
-    c *= np.linspace(2.0, 1.0, c.size)
+    ends = ((1.0, 1.0), (1.0, 2.0), (2.0, 1.0))
+    a, b, c = (empty(size if i < _ARRAYS[config.kernel] else 1, element, config.pages) for i in range(3))
+    for array, (first, last) in zip((a, b, c), ends, strict=True):
+        _native.ramp()(array, first, last)
     return a, b, c
 
 
 def _error(kernel: str, part: "tuple[Floats, Floats, Floats]", stream: "Callable[..., float]") -> float:
     """Largest relative error of an array after one pass of its stream."""
-    import numpy as np
-
-    a, b, c = (array.astype(np.float64) for array in part)
+    a = part[0]
     if kernel == "read":
         return abs(stream(*part, SCALE, 1) - float(a.size)) / a.size  # a holds ones
-    expected = {"triad": b + SCALE * c, "copy": b, "write": np.full_like(a, SCALE)}[kernel]
+    return max(_block_error(kernel, part, first) for first in range(0, a.size, _CHECKED_AT_ONCE))
+
+
+def _block_error(kernel: str, part: "tuple[Floats, Floats, Floats]", first: int) -> float:
+    import numpy as np
+
+    a, b, c = (array[first : first + _CHECKED_AT_ONCE].astype(np.float64) for array in part)
+    expected = {"triad": lambda: b + SCALE * c, "copy": lambda: b, "write": lambda: np.full_like(a, SCALE)}[kernel]()
     return float(np.max(np.abs(a - expected) / expected))
 
 

@@ -11,6 +11,7 @@ from hwbench.core.value import Value
 from hwbench.core.workload import Block, Check, Context, Cost, Kernel, Operator, Workload
 
 from ._count import need_positive
+from ._memory import Pages, empty
 
 LINE_BYTES: Final = 64
 """The distance of two cells: a cache line on nearly every CPU; where lines are longer (128 on POWER, 256 on s390) some loads hit."""
@@ -23,6 +24,8 @@ class Config(Value):
     """Memory the chase visits, all of it before any of it again."""
     hops: int = 1 << 19
     """Loads a call."""
+    pages: Pages = "system"
+    """system: what malloc gets; huge: transparent huge pages, with which far fewer loads need a page walk."""
 
 
 def cost(config: Config, dtype: str) -> Cost:
@@ -45,7 +48,7 @@ def build(config: Config, context: Context) -> Kernel:
     cost(config, context.dtype)
     link, chase = _native.pointer_chase()
     lines, step = config.working_set_bytes // LINE_BYTES, LINE_BYTES // 8
-    cells = np.zeros(lines * step, dtype=np.int64)
+    cells = empty(lines * step, np.int64, config.pages)
     link(cells, lines, step, context.seed)
     here = 0
 

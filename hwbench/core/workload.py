@@ -150,6 +150,8 @@ class Kernel:
 
     run: Callable[[], object]
     check: Callable[[], Check]
+    warnings: tuple[str, ...] = ()
+    """What a reader of its figures should know, one sentence each; the record repeats them."""
 
 
 @dataclass(frozen=True, kw_only=True)

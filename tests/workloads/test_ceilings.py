@@ -1,5 +1,6 @@
 """The compiled streams, the chase, transfers, collectives and the disk: right results, the bytes they claim, and clear refusals."""
 
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -31,7 +32,7 @@ def test_streams_compute_what_they_say(kernel: str, threads: int) -> None:
     assert step.check().passed
     arrays = {"triad": 3, "copy": 2, "read": 1, "write": 1}[kernel]
     assert cost.bytes == arrays * 8 * cost.items
-    assert cost.bytes == pytest.approx(1 << 26, rel=0.01)  # small sets are passed over until a call is long enough to time
+    assert cost.bytes == pytest.approx(threads << 28, rel=0.01)  # small sets are passed over until a call is long enough to time
 
 
 def test_a_stream_that_goes_wrong_is_seen() -> None:
@@ -41,6 +42,44 @@ def test_a_stream_that_goes_wrong_is_seen() -> None:
     part = (numpy.ones(10), numpy.ones(10), numpy.ones(10))
     assert bandwidth._error("triad", part, lambda *_: 0.0) > 0.1
     assert bandwidth._error("read", part, lambda *_: 11.0) > 0.05
+
+
+def test_sums_of_many_single_precision_numbers_are_exact() -> None:
+    """One chain of fp32 additions of ones stands still at 2^24; the stream sums in blocks."""
+    numpy = pytest.importorskip("numpy")
+    pytest.importorskip("numba")
+    from hwbench.workloads import _native
+
+    none = numpy.ones(1, dtype=numpy.float32)
+    assert _native.streams().read(numpy.ones((1 << 24) + 3, dtype=numpy.float32), none, none, 3.0, 1) == (1 << 24) + 3
+
+
+@pytest.mark.parametrize("pages", ["system", "huge"])
+def test_pages_are_what_was_asked_for(pages: str) -> None:
+    numpy = pytest.importorskip("numpy")
+    from hwbench.workloads import _memory
+
+    mode = Path("/sys/kernel/mm/transparent_hugepage/enabled")
+    if not mode.is_file() or "[madvise]" not in mode.read_text():
+        pytest.skip("this system's transparent huge pages are not left to programs (madvise)")
+    before = _huge_kib()
+    array = _memory.empty(1 << 22, numpy.float64, pages)
+    array[:] = 1.0
+    assert (_huge_kib() - before >= 1 << 14) == (pages == "huge")  # half of the 32 MiB: the ends may not fill a page
+
+
+def _huge_kib() -> int:
+    rollup = Path("/proc/self/smaps_rollup").read_text()
+    return next(int(line.split()[1]) for line in rollup.splitlines() if line.startswith("AnonHugePages"))
+
+
+def test_arrays_smaller_than_streams_rule_are_warned_of() -> None:
+    pytest.importorskip("numba")
+    step, _ = built("bandwidth", working_set_bytes=3 << 20, last_level_cache_bytes=1 << 20)
+    assert step.warnings == (
+        "arrays of 1.00 MiB are less than 4 times the last-level cache of 1.00 MiB (STREAM's rule): a part may have come from that cache",
+    )
+    assert built("bandwidth", kernel="read", working_set_bytes=4 << 20, last_level_cache_bytes=1 << 20)[0].warnings == ()
 
 
 def test_threads_stay_on_the_cpus_that_were_named() -> None:
