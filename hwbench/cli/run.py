@@ -74,7 +74,7 @@ def command(
     results: Path,
     resume: str | None,
 ) -> None:
-    r"""Measure WORKLOADs, or a suite, and write every sample to the results folder.
+    """Measure WORKLOADs, or a suite, and write every sample to the results folder.
 
     A WORKLOAD is a name (`hwbench list workloads`), a model preset, or the path of a Python file of your own. Each case is warmed up to
     steady state and sampled in worker processes that torch's launcher starts, one compute thread a rank. Exit status 4 tells
@@ -86,7 +86,7 @@ def command(
     hwbench run matmul --set m=512,1024 --dtype fp32 --dtype bf16
     hwbench run ./mine.py --time-budget 1m
     hwbench run --resume
-    """
+    """  # noqa: D301  # click wants the character, not two: it keeps the lines below it as they are
     began_s = time.monotonic()
     if resume is not None:
         if workloads or more or suite or layouts or settings or dtypes or processes:
