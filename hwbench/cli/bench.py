@@ -37,7 +37,7 @@ def command(
     cluster: str,
     results: Path,
 ) -> None:
-    r"""Take the inventory, measure the quick suite, size a first cluster, write one HTML page.
+    """Take the inventory, measure the quick suite, size a first cluster, write one HTML page.
 
     The page is written even where a case failed; the exit status then is 4.
 

@@ -23,7 +23,7 @@ from ._planning import calibrated
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the profile as JSON.")
 def command(run: str | None, results: Path, output: Path | None, as_json: bool) -> None:
-    r"""Make a cluster profile of this machine from RUN, the newest by default.
+    """Make a cluster profile of this machine from RUN, the newest by default.
 
     One accelerator of the profile is what one rank had. What the run did not measure is absent, and a note says so: no number
     comes from a datasheet.

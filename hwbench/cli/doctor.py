@@ -19,7 +19,7 @@ _STYLES = {"warning": "bold red", "advice": "yellow", "unknown": "dim", "good": 
 @click.option("--all", "everything", is_flag=True, help="Show also what is well and what could not be seen.")
 @click.option("--sysroot", type=click.Path(path_type=Path), default=Path("/"), metavar="DIR", help="Read DIR/sys and DIR/proc.")
 def command(as_json: bool, everything: bool, sysroot: Path) -> None:
-    r"""Look at governor, huge pages, NUMA balancing, swap, load, steal, limits and links, and say what to do about them.
+    """Look at governor, huge pages, NUMA balancing, swap, load, steal, limits and links, and say what to do about them.
 
     \b
     hwbench doctor

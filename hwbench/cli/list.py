@@ -26,7 +26,7 @@ ABOUT: dict[Kind, str] = {
 @click.argument("kind", required=False, type=click.Choice(KINDS), metavar="[KIND]")
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON object: kind -> name -> one line about it.")
 def command(kind: Kind | None, as_json: bool) -> None:
-    r"""List what there is, with a line about each; KIND is one of workloads, layouts, models, clusters, suites, reports.
+    """List what there is, with a line about each; KIND is one of workloads, layouts, models, clusters, suites, reports.
 
     Nothing is imported to do so: names are files, and the line is the first of a file's docstring or its description.
 

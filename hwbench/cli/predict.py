@@ -36,7 +36,7 @@ ONE = ("model", "clusters", "gpus", "layout", "global_batch")
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the prediction as JSON.")
 def command(table: Path | None, output: Path | None, as_json: bool, **options: Any) -> None:
-    r"""Predict how long a training step takes, and how much memory a rank needs, from a model, a layout and a cluster.
+    """Predict how long a training step takes, and how much memory a rank needs, from a model, a layout and a cluster.
 
     With --table, every row of a CSV gets a line: step time, its 90 % interval and peak memory, or the reason why it can't be expressed.
     The columns are those of the shipped measurements (docs/planner.md); what was measured is never read.

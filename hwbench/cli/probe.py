@@ -19,7 +19,7 @@ from hwbench.core.inventory import Inventory
 @click.option("--redact", is_flag=True, help="Replace host names, serials, UUIDs, MAC and IP addresses by pseudonyms.")
 @click.option("--output", type=click.Path(path_type=Path), metavar="FILE", help="Write the inventory to FILE as JSON.")
 def command(as_json: bool, sysroot: Path, described: Path | None, redact: bool, output: Path | None) -> None:
-    r"""Show what a machine is. Files are read, nothing is measured, changed or sent anywhere.
+    """Show what a machine is. Files are read, nothing is measured, changed or sent anywhere.
 
     What could not be seen is listed at the end with the reason; it is never guessed, and never zero.
 

@@ -31,7 +31,7 @@ SIZING_FILE = "sizing.json"
 @click.option("--sizing", "sizing_file", type=click.Path(path_type=Path), help="A sizing (JSON) to show, instead of the run's own.")
 @click.option("--redact", is_flag=True, help="Replace host names, serial numbers, addresses and home folders by pseudonyms.")
 def command(runs: tuple[str, ...], format_: str, output: str | None, results: Path, sizing_file: Path | None, redact: bool) -> None:
-    r"""Show what RUNs measured; the newest run by default, several side by side.
+    """Show what RUNs measured; the newest run by default, several side by side.
 
     A RUN is an id, the beginning of one, or the path of a run's folder.
 

@@ -86,7 +86,7 @@ def command(
     hwbench run matmul --set m=512,1024 --dtype fp32 --dtype bf16
     hwbench run ./mine.py --time-budget 1m
     hwbench run --resume
-    """  # noqa: D301  # click wants the character, not two: it keeps the lines below it as they are
+    """
     began_s = time.monotonic()
     if resume is not None:
         if workloads or more or suite or layouts or settings or dtypes or processes:

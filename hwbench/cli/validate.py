@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 @click.option("--output", type=click.Path(path_type=Path), metavar="PREDICTIONS.csv", help="Write every row's prediction there.")
 @click.option("--json", "as_json", is_flag=True, help="Print the card as JSON.")
 def command(table: Path | None, leave_out: str, anchor: int, output: Path | None, as_json: bool) -> None:
-    r"""Predict measured training steps, each group of rows (a source family) by constants fitted without it, and score them.
+    """Predict measured training steps, each group of rows (a source family) by constants fitted without it, and score them.
 
     With --anchor N up to N rows of each group set one constant of their framework; they are not predicted and not scored.
 
