@@ -15,18 +15,24 @@ from hwbench.core.errors import HwbenchError, unknown_name
 _FOLDER = Path(__file__).parent
 
 
+def _modules() -> dict[str, str]:
+    """Command -> module. A module whose name would be a word of the language has a `_` behind it: import_ is `import`."""
+    stems = (file.stem for file in _FOLDER.glob("*.py") if file.stem != "main" and not file.stem.startswith("_"))
+    return {stem.rstrip("_").replace("_", "-"): stem for stem in stems}
+
+
 class _Commands(click.Group):
     """Sub-commands found in this folder: names and first docstring lines for the help, an import only for the one that is called."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  # click's signature
-        return sorted(f.stem.replace("_", "-") for f in _FOLDER.glob("*.py") if f.stem != "main" and not f.stem.startswith("_"))
+        return sorted(_modules())
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in self.list_commands(ctx):
             return None
         import importlib
 
-        module = importlib.import_module(f"hwbench.cli.{cmd_name.replace('-', '_')}")
+        module = importlib.import_module(f"hwbench.cli.{_modules()[cmd_name]}")
         command = module.command
         if not isinstance(command, click.Command):
             raise TypeError(f"hwbench.cli.{cmd_name}: `command` is a {type(command).__name__}")
@@ -37,10 +43,10 @@ class _Commands(click.Group):
             raise unknown_name("command", args[0], self.list_commands(ctx))
         return super().resolve_command(ctx, args)
 
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002  # click's signature
         from hwbench.core.docstrings import first_line
 
-        rows = [(name, first_line((_FOLDER / f"{name.replace('-', '_')}.py").read_text("utf-8"))) for name in self.list_commands(ctx)]
+        rows = [(name, first_line((_FOLDER / f"{module}.py").read_text("utf-8"))) for name, module in sorted(_modules().items())]
         if not rows:
             return
         with formatter.section("Commands"):
