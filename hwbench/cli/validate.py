@@ -22,11 +22,13 @@ if TYPE_CHECKING:
 @click.option("--leave-out", default="source_family", show_default=True, metavar="COLUMN", help="Rows that share it are left out together.")
 @click.option("--anchor", type=click.IntRange(0, 100), default=0, metavar="N", help="Rows of a group that set its framework's constant.")
 @click.option("--output", type=click.Path(path_type=Path), metavar="PREDICTIONS.csv", help="Write every row's prediction there.")
+@click.option("--results", type=click.Path(path_type=Path), default=Path("hwbench-results"), show_default=True, help="Runs recorded here.")
 @click.option("--json", "as_json", is_flag=True, help="Print the card as JSON.")
-def command(table: Path | None, leave_out: str, anchor: int, output: Path | None, as_json: bool) -> None:
+def command(table: Path | None, leave_out: str, anchor: int, output: Path | None, results: Path, as_json: bool) -> None:
     """Predict measured training steps, each group of rows (a source family) by constants fitted without it, and score them.
 
-    With --anchor N up to N rows of each group set one constant of their framework; they are not predicted and not scored.
+    With --anchor N up to N rows of each group set one constant of their framework; they are not predicted and not scored. Without --table,
+    training steps that runs measured on this machine are shown beside what their own calibration predicts of them.
 
     \b
     hwbench validate
@@ -54,6 +56,33 @@ def command(table: Path | None, leave_out: str, anchor: int, output: Path | None
         click.echo(to_json(card, pretty=True), nl=False)
         return
     _print(card)
+    if table is None:
+        _print_here(results)
+
+
+def _print_here(results: Path) -> None:
+    """Training steps measured on this machine beside their prediction; nothing where none were recorded."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    from hwbench.store.find import list_runs
+    from hwbench.store.read import read_run
+
+    from ._verification import verified
+    from .report import installed_workloads
+
+    runs = tuple(read_run(folder) for folder in list_runs(results))
+    found = verified(runs, installed_workloads(runs))
+    if not found:
+        return
+    table = Table(box=box.SIMPLE, title="Measured here, predicted from the same run's ceilings", title_justify="left")
+    for heading in ("run", "step", "layout", "measured", "predicted", "error"):
+        table.add_column(heading, justify="left" if heading in ("run", "step", "layout") else "right")
+    for one in found:
+        error = f"{100 * one.error_fraction:+.0f} %" + (" (calibrated on it)" if one.fitted else "")
+        table.add_row(one.run, one.label, one.layout, f"{one.measured_s:.4g} s", f"{one.predicted_s:.4g} s", error)
+    Console(file=sys.stdout, highlight=False).print(table)
 
 
 def _print(card: "Card") -> None:
@@ -77,9 +106,9 @@ def _scores(card: "Card") -> "Table":
     from rich.table import Table
 
     table = Table(box=box.SIMPLE)
-    table.add_column("group", no_wrap=True)
-    for heading in ("rows", "error", "median", "p90", "90 % covers", "width"):
-        table.add_column(heading, justify="right")
+    table.add_column("group", overflow="fold")
+    for heading in ("rows", "error", "median", "p90", "covered", "width"):
+        table.add_column(heading, justify="right", no_wrap=True)
     for one in card.groups:
         table.add_row(*_cells(one))
     table.add_section()

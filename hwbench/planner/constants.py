@@ -129,5 +129,14 @@ def fitted() -> Constants:
     return Constants(**shipped().values)
 
 
+def markdown() -> str:
+    """Every constant as a line of a Markdown table: shipped value, prior, spread of the prior's logarithm, what it means."""
+    lines = ["| constant | fitted | prior | spread | what it is |", "|---|---|---|---|---|"]
+    for one in fields(Constants):
+        why = cast("str", one.metadata["why"])
+        lines.append(f"| `{one.name}` | {getattr(fitted(), one.name):.3g} | {one.default:.3g} | {_metadata(one)['spread']:.2g} | {why} |")
+    return "\n".join(lines)
+
+
 def _metadata(one: Field[float]) -> Mapping[str, float]:
     return one.metadata

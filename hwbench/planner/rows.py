@@ -58,6 +58,8 @@ def columns(setups: Sequence[Setup]) -> Rows:
         flags[f"zero{stage}"] = np.array([setup.zero == stage for setup in setups])
     for name in ("fused_attention", "second_flash", "vendor_flash", "old", "deepspeed", "compiled"):
         flags[name] = np.array([bool(getattr(setup.software, name)) for setup in setups])
+    # FlashAttention needs Turing or newer
+    flags["fused_attention"] &= np.array([setup.part.generation != "volta" for setup in setups])
     for kind in ("megatron", "fsdp", "xla"):
         flags[f"is_{kind}"] = np.array([setup.software.kind == kind for setup in setups])
     for name in RECOMPUTES:

@@ -1,10 +1,12 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from hwbench.core.errors import UserError
 from hwbench.planner.card import rank_correlation, score
 from hwbench.planner.conformal import doubt, interval, quantile
-from hwbench.planner.constants import Constants, fitted, from_vector, names, priors, shipped, spreads
+from hwbench.planner.constants import Constants, fitted, from_vector, markdown, names, priors, shipped, spreads
 from hwbench.planner.fit import Fit, Measured, fit, load, measurements_path, without
 from hwbench.planner.leave_out import ANCHORED, pick_anchors, validate
 from hwbench.planner.model import step_s
@@ -151,3 +153,8 @@ def test_a_small_group_can_be_validated() -> None:
     lines = validate(few, "source_family", anchors=3)
     assert [line.step_s is None for line in lines].count(True) == 1
     assert len(columns(SHIPPED.rows.setups[:2])) == 2
+
+
+def test_the_documented_constants_are_the_shipped_ones() -> None:
+    page = Path(__file__).parents[2] / "docs" / "planner.md"
+    assert markdown() in page.read_text(encoding="utf-8"), "paste hwbench.planner.constants.markdown() into docs/planner.md"
