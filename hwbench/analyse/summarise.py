@@ -6,14 +6,14 @@ from typing import Any, Final
 
 from hwbench.core.comparability import comparison_facts
 from hwbench.core.prediction import SizingAnswer
-from hwbench.core.record import Case, Record, Run, Samples
+from hwbench.core.record import Case, Record, Run, Samples, fault
 from hwbench.core.summary import FactByRun, NotMeasured, RunFacts, Summary, Throughput, Verified
 from hwbench.core.workload import Workload
 
 from .findings import findings
 from .roofline import judged, roofs
 from .scaling import scaling, with_scaling_gaps
-from .throughput import case_name, fault, labelled, reading_order, rows
+from .throughput import case_name, labelled, reading_order, rows
 
 LONGEST_FACT: Final = 120
 
@@ -103,10 +103,9 @@ def _latest(records: Sequence[Record]) -> list[Record]:
 
 
 def _wall(run: Run) -> tuple[float | None, float | None]:
-    """Wall time from the run's start to its last record's end, and the share of it in which a case was being called.
+    """Wall time from the run's start to its last record's end, and the share of it between the first warm-up call and the last sample of a case.
 
-    A call in flight is counted by the records' own samples, warm-up included: of a step on several ranks the slowest rank's. None
-    where there are no records, or their times can't be read.
+    Of a step on several ranks the slowest rank's counts. None where there are no records, or their times can't be read.
     """
     start, ends = _seconds(run.header.started_at), [_end(record) for record in run.records]
     known = [end for end in ends if end is not None]
@@ -121,7 +120,12 @@ def _called_s(record: Record) -> float:
 
 
 def _rank_s(rank: Samples) -> float:
-    """Seconds in calls of the step: after the first three, a warm-up time is the mean of as many calls as a sample has."""
+    """Seconds from the first warm-up call to the last sample; of records that don't tell, those in calls of the step alone.
+
+    There, after the first three, a warm-up time is the mean of as many calls as a sample has.
+    """
+    if rank.span_s is not None:
+        return rank.span_s
     return sum(rank.warmup_wall_s[:3]) + rank.calls_per_sample * sum(rank.warmup_wall_s[3:]) + sum(rank.wall_s)
 
 

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import msgspec
 
-from hwbench.core.record import Case, Measurement, Record
+from hwbench.core.record import Case, Measurement, Record, fault
 from hwbench.core.summary import Interval, Throughput
 from hwbench.core.workload import Check, Workload
 
@@ -18,21 +18,6 @@ NOISY_WIDTH_FRACTION: Final = 0.10
 """An interval (or, with one process, the middle 90 % of the samples) wider than this share of its median is marked."""
 PLOT_SAMPLES: Final = 200
 KIND_ORDER: Final = ("training", "inference", "kernel", "collective", "ceiling")
-
-
-def fault(record: Record) -> str:
-    """Why a record that says it is done can't be used; empty where it can."""
-    measured = record.measurement
-    if measured is None or not measured.ranks:
-        return "the record says done but holds no measurement"
-    lengths = {len(rank.wall_s) for rank in measured.ranks}
-    if len(lengths) > 1:
-        return f"the ranks have different numbers of samples: {', '.join(map(str, sorted(lengths)))}"
-    if lengths == {0}:
-        return "the record says done but holds no samples"
-    if not all(0 < wall < math.inf for rank in measured.ranks for wall in rank.wall_s):
-        return "a sample took no time, or time without end: the clock can't be trusted"
-    return ""
 
 
 def rows(records: Iterable[Record], *, run: str, workloads: Mapping[str, Workload] | None = None) -> tuple[Throughput, ...]:
@@ -83,6 +68,7 @@ def _row(records: Sequence[Record], run: str, workload: Workload | None) -> Thro
     step_interval, width = _interval(medians, samples)
     step_time_s = plain.median(medians)
     kind, work_s = workload.kind if workload else _kind(first), steps / total_s
+    executed = _executed_fraction(first)
     flops, traffic = first.flops_per_step or 0.0, first.bytes_per_step or 0.0
     rate_per_s, rate_unit = _rate(kind, first, work_s)
     row = Throughput(
@@ -110,7 +96,8 @@ def _row(records: Sequence[Record], run: str, workload: Workload | None) -> Thro
         flops_per_step=flops,
         bytes_per_step=traffic,
         parameters=first.parameters or 0,
-        intensity_flops_per_byte=flops / traffic if flops and traffic else None,
+        executed_fraction=executed,
+        intensity_flops_per_byte=executed * flops / traffic if flops and traffic else None,
         roof_fraction=None,
         mfu_fraction=None,
         resident_peak_bytes=_peak(rank.resident_peak_bytes for m in measured for rank in m.ranks),
@@ -199,8 +186,16 @@ def _rate(kind: str, measured: Measurement, steps_per_s: float) -> tuple[float, 
 
 
 def _kind(measured: Measurement) -> str:
-    """The kind of a workload that isn't installed here, by what its record shows."""
+    """The kind of a workload that isn't installed here: what its record says, else what it shows."""
+    if measured.kind is not None:
+        return measured.kind
     return "training" if measured.first_loss is not None and measured.parameters else "kernel"
+
+
+def _executed_fraction(measured: Measurement) -> float:
+    """Executed FLOPs over counted ones; 1 where a record doesn't tell."""
+    counted, executed = measured.flops_per_step, measured.executed_flops_per_step
+    return executed / counted if counted and executed is not None else 1.0
 
 
 def _calls(measured: Measurement) -> int:

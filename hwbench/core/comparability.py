@@ -23,6 +23,11 @@ _STABLE = (
     "tuning.governors", "tuning.turbo", "tuning.transparent_huge_pages", "tuning.numa_balancing", "tuning.autogroup",
     "tuning.address_randomisation", "tuning.clocksource", "tuning.thread_variables",
 )  # fmt: skip
+_MACHINE = (
+    "cpu.architecture", "cpu.vendor", "cpu.model", "cpu.online_count", "cpu.sockets", "cpu.threads_per_core", "limits.effective_cpus",
+    "machine.product_name", "machine.instance_type",
+)  # fmt: skip
+"""What makes another machine of it, where the other stable facts make the same machine a different one than yesterday."""
 _DEVICE = ("kind", "vendor", "name", "compute_capability", "target", "compute_units", "memory_total_bytes", "numa_node")
 
 
@@ -46,6 +51,28 @@ def comparison_facts(inventory: Inventory) -> dict[str, Any]:
 def comparison_key(inventory: Inventory) -> str:
     """Sixteen hex digits: equal where the stable facts are equal. Runs under one key may be compared without a second thought."""
     return hashlib.sha256(msgspec.json.encode(comparison_facts(inventory), order="sorted")).hexdigest()[:16]
+
+
+def machine_key(inventory: Inventory) -> str:
+    """Sixteen hex digits: equal for machines of one kind, whatever software, settings and memory they have at the moment.
+
+    A history has one series a machine key, so that a new kernel or torch is a change in it and not the start of another.
+    """
+    facts = comparison_facts(inventory)
+    kind = [facts[path] for path in _MACHINE]
+    devices = [[device[name] for name in ("kind", "vendor", "name")] for device in facts["accelerators.devices"]]
+    return hashlib.sha256(msgspec.json.encode([kind, devices])).hexdigest()[:16]
+
+
+def machine_name(inventory: Inventory) -> str:
+    """A machine's kind in a few words, for headings: its accelerators where it has some, else its CPU."""
+    devices = inventory.accelerators.devices if inventory.accelerators else ()
+    named = [device.name or device.kind for device in devices]
+    if named:
+        return ", ".join(f"{named.count(name)} × {name}" for name in dict.fromkeys(named))
+    cpus = inventory.limits.effective_cpus or inventory.cpu.online_count
+    model = inventory.cpu.model or inventory.cpu.architecture or "unknown CPU"
+    return f"{model}, {cpus:g} CPUs" if cpus else model
 
 
 def differences(before: Inventory, after: Inventory) -> tuple[Difference, ...]:

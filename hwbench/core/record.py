@@ -2,13 +2,16 @@
 
 Formats (a stored file says its number; old files still read, see hwbench.store.upgrade):
   1  2026-11  the first: run.json beside one records-HOST.jsonl a node
+     2026-11  the same number, since absent keys read as unknown: Samples.span_s and process_cpu_s, Measurement.kind and
+              executed_flops_per_step, RunHeader.settings.order and .environment
 """
 
+import math
 from typing import Any, Literal
 
 from hwbench.core.inventory import Inventory
 from hwbench.core.value import Value
-from hwbench.core.workload import Check
+from hwbench.core.workload import Check, WorkloadKind
 
 SCHEMA = 1
 Outcome = Literal["done", "failed", "skipped"]
@@ -50,6 +53,10 @@ class Samples(Value):
     wall_s: tuple[float, ...]
     cpu_s: tuple[float, ...]
     """CPU time of the rank's own thread, beside each `wall_s`; empty where it is not known (imported results)."""
+    process_cpu_s: tuple[float, ...] = ()
+    """CPU time of all threads of the rank's process, beside each `wall_s`: what gloo's threads do is in here, but not in `cpu_s`."""
+    span_s: float | None = None
+    """Wall time from the first warm-up call to the end of the last sample; None where it was not recorded."""
     calls_per_sample: int = 1
     involuntary_switches: tuple[int, ...] = ()
     """Times the kernel took the CPU away during each sample; empty where the system doesn't tell."""
@@ -84,6 +91,10 @@ class Measurement(Value):
     bytes_per_step: float | None
     """Least memory traffic of all ranks together in one call."""
     parameters: int | None
+    executed_flops_per_step: float | None = None
+    """FLOPs that the hardware has to do, without the masked half of causal attention: what a roof bounds. None in older records."""
+    kind: WorkloadKind | None = None
+    """What kind of workload was measured; None in older records and imported files."""
     check: Check | None
     first_loss: float | None = None
     last_loss: float | None = None
@@ -108,6 +119,21 @@ class Record(Value):
     measurement: Measurement | None = None
     state: MachineState = MachineState()
     warnings: tuple[str, ...] = ()
+
+
+def fault(record: Record) -> str:
+    """Why a record that says it is done can't be used; empty where it can."""
+    measured = record.measurement
+    if measured is None or not measured.ranks:
+        return "the record says done but holds no measurement"
+    lengths = {len(rank.wall_s) for rank in measured.ranks}
+    if len(lengths) > 1:
+        return f"the ranks have different numbers of samples: {', '.join(map(str, sorted(lengths)))}"
+    if lengths == {0}:
+        return "the record says done but holds no samples"
+    if not all(0 < min(rank.wall_s) and max(rank.wall_s) < math.inf and rank.calls_per_sample > 0 for rank in measured.ranks):
+        return "a sample took no time, or time without end: the clock can't be trusted"
+    return ""
 
 
 class RunHeader(Value):
