@@ -75,8 +75,8 @@ def _one(options: dict[str, Any]) -> "Prediction":
     from msgspec.structs import replace
 
     from hwbench.core.layout import parse_layout
-    from hwbench.planner.corrected import corrected
-    from hwbench.planner.search import Choice, Found, predict
+    from hwbench.planner.one import Step, is_known, predict_one
+    from hwbench.planner.step import predict_step
 
     from ._planning import load_clusters, load_model, parse_settings, sends
 
@@ -87,16 +87,20 @@ def _one(options: dict[str, Any]) -> "Prediction":
     layout = parse_layout(options["layout"])
     if options["gpus"] is not None and options["gpus"] != layout.world_size:
         raise UserError(f"--gpus {options['gpus']}: layout {layout.text} takes {layout.world_size}")
-    count = _micro_batches(options["global_batch"], options["micro_batch"], layout.data_ranks)
+    micro, recompute, dtype = options["micro_batch"], options["recompute"], options["dtype"]
+    count = _micro_batches(options["global_batch"], micro, layout.data_ranks)
     layout = replace(layout, microbatches=count)
     model = load_model(options["model"], settings["model"])
     profile = load_clusters([options["clusters"]], settings=settings["cluster"], here=None)[0]
-    cost = model.cost_of(options["micro_batch"], options["dtype"])
-    prediction = predict(cost, layout, profile, sends, options["recompute"])
-    choice = Choice(layout, options["micro_batch"], options["recompute"], prediction)
-    found = Found(choice, tried=1, fitted=1, closest=None, illegal={}, shortlist=(choice,))
-    again = corrected(found, model.shape, profile, dtype=options["dtype"], framework=options["framework"])
-    return again.shortlist[0].prediction
+    cost = model.cost_of(micro, dtype)
+    transfers = sends(cost, layout)
+    if recompute == "full":  # the forward pass is done again, and with it what it sends
+        transfers += tuple(one for one in transfers if one.during == "forward")
+    roofline = predict_step(
+        cost, layout, profile, transfers=transfers, micro_batches=count, recompute=recompute, framework=options["framework"]
+    )
+    step = Step(model.shape, layout, micro, recompute, dtype, options["framework"])
+    return predict_one(step, profile, roofline) if is_known(step, profile) else roofline
 
 
 def _micro_batches(global_batch: int | None, micro_batch: int, ranks: int) -> int:

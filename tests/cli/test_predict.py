@@ -39,9 +39,23 @@ def test_one_step_by_parts_that_add_up() -> None:
 
 def test_one_step_for_people() -> None:
     text = run(predict, *ONE, "--global-batch", "512").stdout
-    for words in ("90 % interval", "pipeline bubble", "MFU", "peak memory", "software: Megatron-LM"):
+    for words in ("90 % interval", "bubble", "MFU", "peak memory", "software: Megatron-LM"):
         assert words in text
     assert "does not fit" in run(predict, *ONE[:-3], "dp=512").stdout
+
+
+def test_what_no_training_run_is_known_of_is_a_roofline_without_an_interval() -> None:
+    layout = ("--layout", "single", "--dtype", "fp32", "--json")
+    found = json.loads(run(predict, "--model", "lstm-lm-25k", "--cluster", "cpu-xeon-8280", *layout).stdout)
+    assert found["step_time_s"] > 0
+    assert found["low_s"] is None
+
+
+def test_a_changed_figure_changes_the_step() -> None:
+    def step_s(*more: str) -> float:
+        return float(json.loads(run(predict, *ONE, "--global-batch", "512", "--json", *more).stdout)["step_time_s"])
+
+    assert step_s("--set", "accelerator.memory_bandwidth_bytes_per_s=1e12") > 1.02 * step_s()
 
 
 @pytest.mark.parametrize(
