@@ -131,7 +131,7 @@ def fault(record: Record) -> str:
         return f"the ranks have different numbers of samples: {', '.join(map(str, sorted(lengths)))}"
     if lengths == {0}:
         return "the record says done but holds no samples"
-    if not all(0 < min(rank.wall_s) and max(rank.wall_s) < math.inf and rank.calls_per_sample > 0 for rank in measured.ranks):
+    if not all(min(rank.wall_s) > 0 and max(rank.wall_s) < math.inf and rank.calls_per_sample > 0 for rank in measured.ranks):
         return "a sample took no time, or time without end: the clock can't be trusted"
     return ""
 

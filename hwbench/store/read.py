@@ -1,7 +1,8 @@
 """Reading a run back: every record that can be read is kept, every one that can't is named with its file, line and reason."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 
@@ -16,6 +17,15 @@ class _Versioned(msgspec.Struct):
     """The one field that every version of every stored value has."""
 
     schema: int
+
+
+class Line(NamedTuple):
+    """One record and where it lies: its file, the line's first byte there, and its length without the newline."""
+
+    record: Record
+    path: Path
+    offset_bytes: int
+    length_bytes: int
 
 
 def read_header(folder: Path) -> RunHeader:
@@ -33,36 +43,56 @@ def read_run(folder: Path) -> Run:
     UserError as `read_header`.
     """
     header = read_header(folder)
-    records: list[Record] = []
     problems: list[str] = []
-    for path in sorted(folder.glob(RECORDS_PATTERN)):
-        _read_records(path, records, problems)
-    settled = _settled(records)
-    known = {_identity(record) for record in settled}
+    records = tuple(line.record for line in settled_lines(folder, problems))
+    known = {_identity(record) for record in records}
     finished = all((case.key, case.process) in known for case in header.cases)
-    return Run(path=str(folder), header=header, records=settled, problems=tuple(problems), finished=finished)
+    return Run(path=str(folder), header=header, records=records, problems=tuple(problems), finished=finished)
 
 
-def _read_records(path: Path, records: list[Record], problems: list[str]) -> None:
+def settled_lines(folder: Path, problems: list[str]) -> tuple[Line, ...]:
+    """The records of a run, one a case and process, in the order of their first appearance; what can't be read joins `problems`."""
+    files = sorted(folder.glob(RECORDS_PATTERN))
+    return _settled(line for path in files for line in _read_lines(path, problems))
+
+
+def _read_lines(path: Path, problems: list[str]) -> Iterator[Line]:
     try:
         data = path.read_bytes()
     except OSError as error:
         problems.append(f"{path}: can't read: {error.strerror or error}")
         return
     lines = data.split(b"\n")
+    offset = 0
     for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
-        try:
-            _check_schema(line, f"line {number}")
-            records.append(codec.from_json(line, Record, source=f"line {number}"))
-        except UserError as error:
-            torn = " (the last line, torn when its writer was killed)" if number == len(lines) else ""
-            problems.append(f"{path}: {error.message}{torn}")
+        if line.strip():
+            try:
+                yield Line(_decoded(line, f"line {number}"), path, offset, len(line))
+            except UserError as error:
+                torn = " (the last line, torn when its writer was killed)" if number == len(lines) else ""
+                problems.append(f"{path}: {error.message}{torn}")
+        offset += len(line) + 1
+
+
+_DECODER = msgspec.json.Decoder(Record)
+
+
+def _decoded(line: bytes, source: str) -> Record:
+    """The record of a line; only where that fails is it asked again, for its format's number and then for what is wrong."""
+    try:
+        record = _DECODER.decode(line)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        _check_schema(line, source)
+        return codec.from_json(line, Record, source=source)
+    _check_number(record.schema, source)
+    return record
 
 
 def _check_schema(text: str | bytes, source: str) -> None:
-    found = codec.from_json(text, _Versioned, source=source).schema
+    _check_number(codec.from_json(text, _Versioned, source=source).schema, source)
+
+
+def _check_number(found: int, source: str) -> None:
     if found > SCHEMA:
         hint = "read it with the hwbench that wrote it, or a later one"
         raise UserError(f"{source}: written in format {found} by a later hwbench; this one reads up to format {SCHEMA}", hint=hint)
@@ -70,13 +100,13 @@ def _check_schema(text: str | bytes, source: str) -> None:
         raise UserError(f"{source}: key schema: expected a format number from 1 to {SCHEMA}, found {found}")
 
 
-def _settled(records: Iterable[Record]) -> tuple[Record, ...]:
-    """One record a case and process, in the order of their first appearance."""
-    best: dict[tuple[str, int], Record] = {}
-    for record in records:
-        before = best.get(_identity(record))
-        if before is None or before.outcome != "done":
-            best[_identity(record)] = record
+def _settled(lines: Iterable[Line]) -> tuple[Line, ...]:
+    """One a case and process, in the order of their first appearance."""
+    best: dict[tuple[str, int], Line] = {}
+    for line in lines:
+        before = best.get(_identity(line.record))
+        if before is None or before.record.outcome != "done":
+            best[_identity(line.record)] = line
     return tuple(best.values())
 
 
