@@ -83,7 +83,7 @@ def _window(points: Sequence[Throughput], places: Sequence[_Place]) -> _Window:
     ridges = [roof.rate / place.memory.rate for place in places if place.memory for roof in place.compute]
     at = [row.intensity_flops_per_byte or 1.0 for row in points] + ridges or [1.0]
     x_low, x_high = math.log10(min(at)) - 1.0, math.log10(max(at)) + 0.7
-    rates = [row.flops_per_s for row in points]
+    rates = [row.executed_fraction * row.flops_per_s for row in points]
     slopes = [place.memory.rate * 10**x_low for place in places if place.memory]
     tops = [roof.rate for place in places for roof in place.compute] or [place.memory.rate * 10**x_high for place in places if place.memory]
     y_low = math.log10(min(rates + slopes or [1.0])) - 0.25
@@ -131,7 +131,7 @@ def _points(points: Sequence[Throughput], summary: Summary, order: Sequence[str]
         traces.append(
             go.Scatter(
                 x=[row.intensity_flops_per_byte for row in rows],
-                y=[row.flops_per_s for row in rows],
+                y=[row.executed_fraction * row.flops_per_s for row in rows],
                 mode="markers",
                 marker=marker,
                 hovertext=[_point_hover(row, several) for row in rows],

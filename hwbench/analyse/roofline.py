@@ -39,7 +39,10 @@ def judged(rows: Iterable[Throughput], measured: Sequence[Roof]) -> tuple[Throug
 
 
 def _with_roof(row: Throughput, measured: Sequence[Roof]) -> Throughput:
-    """The reached rate over min(compute roof, intensity * memory roof), which is the larger of the two rates' fractions."""
+    """The reached rate over min(compute roof, intensity * memory roof), which is the larger of the two rates' fractions.
+
+    FLOPs that were skipped, as by causal attention, don't count: with them a good kernel would stand above its roof.
+    """
     if row.kind in ("ceiling", "collective"):
         return row
     if not row.flops_per_step and not row.bytes_per_step:
@@ -52,7 +55,7 @@ def _with_roof(row: Throughput, measured: Sequence[Roof]) -> Throughput:
         return _gap(row, f"no roof fraction: no memory ceiling was measured {where}")
     if row.flops_per_step and compute is None:
         return _gap(row, f"no roof fraction: no {row.dtype} compute ceiling was measured {where}")
-    fraction = max(row.bytes_per_s / memory if memory else 0.0, row.flops_per_s / compute if compute else 0.0)
+    fraction = max(row.bytes_per_s / memory if memory else 0.0, row.executed_fraction * row.flops_per_s / compute if compute else 0.0)
     return msgspec.structs.replace(row, roof_fraction=fraction, warnings=(*_above_roof(row, fraction), *row.warnings))
 
 

@@ -103,7 +103,7 @@ def _latest(records: Sequence[Record]) -> list[Record]:
 
 
 def _wall(run: Run) -> tuple[float | None, float | None]:
-    """Wall time from the run's start to its last record's end, and the share of it between the first warm-up call and the last sample of a case.
+    """Wall time from the run's start to its last record's end, and the share of it between a case's first warm-up call and last sample.
 
     Of a step on several ranks the slowest rank's counts. None where there are no records, or their times can't be read.
     """

@@ -12,16 +12,17 @@ import msgspec
 
 from hwbench import store
 from hwbench.core.comparability import differences
-from hwbench.core.errors import Interrupted, MeasurementError, UserError
+from hwbench.core.errors import Interrupted, MeasurementError, UnavailableError, UserError
 from hwbench.core.inventory import Inventory
-from hwbench.core.record import Run
+from hwbench.core.record import Case, Run
 from hwbench.core.registry import load_suite
 from hwbench.core.suite import Suite
 from hwbench.core.units import parse_duration_s
 from hwbench.probe.inventory import take_inventory
-from hwbench.run import cases, origin, schedule, state
+from hwbench.run import cases, environment, origin, schedule, state
 from hwbench.run.events import Recorded
 from hwbench.run.execute import DEFAULT_TIME_LIMIT_S, Options, execute
+from hwbench.run.fitting import fitted
 
 from ._progress import display
 
@@ -135,11 +136,19 @@ def new_run(plan: Suite, suite: str, device: str, results: Path, options: dict[s
     layouts were asked for by name, so that one with more ranks than CPUs is an error and not a skipped case.
     """
     inventory = take_inventory()
-    wanted = schedule.in_order(cases.expand(plan, origin.device_of(device, inventory)))
+    run_id = store.new_run_id()
+    wanted = schedule.shuffled(cases.expand(plan, origin.device_of(device, inventory)), run_id)
     if explicit:
         cases.check_cpus(wanted, _cpus(inventory))
-    header = origin.header(store.new_run_id(), wanted, inventory, ("hwbench", *sys.argv[1:]), suite or None, options)
+    settings = {**options, "order": f"random within a launch, seed {run_id}", "environment": environment.SETTINGS}
+    header = origin.header(run_id, wanted, inventory, ("hwbench", *sys.argv[1:]), suite or None, settings)
     return store.create_run(results, header)
+
+
+def _cases(plan: Suite, device: str, inventory: Inventory) -> list[Case]:
+    """The plan's cases on this machine: those of the device, and before them those of the host where the plan says so."""
+    devices = dict.fromkeys(("cpu", device) if plan.host else (device,))
+    return [case for kind in devices for case in cases.expand(fitted(plan, inventory, kind), kind)]
 
 
 def carry_out(folder: Path, time_budget_s: float | None = None, began_s: float | None = None) -> None:
@@ -184,13 +193,15 @@ def _options(run: Run, time_budget_s: float | None, spent_s: float) -> Options:
 
 
 def _conclude(folder: Path) -> None:
-    """Say where the results are; MeasurementError where a case failed."""
+    """Say where the results are; MeasurementError where a case failed, UnavailableError where nothing at all could be measured here."""
     run = store.read_run(folder)
     for problem in run.problems:
         click.echo(f"hwbench: left out {problem}", err=True)
     failed = sum(record.outcome == "failed" for record in run.records)
     if failed:
         raise MeasurementError(f"{failed} of {len(run.header.cases)} cases failed; {_kept(folder)}", hint=_again(folder))
+    if run.records and all(record.outcome == "skipped" for record in run.records):
+        raise UnavailableError(f"{_kept(folder)}: {run.records[0].reason}", hint=_again(folder))
     click.echo(_kept(folder))
 
 

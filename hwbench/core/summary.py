@@ -60,7 +60,10 @@ class Throughput(Value):
     flops_per_step: float
     bytes_per_step: float
     parameters: int
+    executed_fraction: float = 1.0
+    """Share of the counted FLOPs that the hardware has to do: roofs bound these, MFU counts all."""
     intensity_flops_per_byte: float | None
+    """Executed FLOPs a byte."""
     roof_fraction: float | None
     """Reached rate over the measured roof at this intensity; above 1 is an error and comes with a warning."""
     mfu_fraction: float | None

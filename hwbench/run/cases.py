@@ -14,7 +14,7 @@ from hwbench.core.parallel import Split
 from hwbench.core.record import Case
 from hwbench.core.suite import Entry, Suite
 from hwbench.core.value import Value
-from hwbench.core.workload import DTYPE_BYTES, Cost, Workload
+from hwbench.core.workload import DTYPE_BYTES, Cost, Workload, WorkloadKind
 
 UNDIVIDED: Final = ("single", "dp")
 """Axes under which a workload without parameters to train can run: every rank does all of it."""
@@ -133,6 +133,11 @@ def cost_of(case: Case) -> Cost:
     """What one step of a case costs on one undivided rank."""
     workload = registry.load("workloads", case.workload, Workload)
     return workload.cost(codec.convert(case.config, workload.config, source=f"workload {case.workload}"), case.dtype)
+
+
+def kind_of(case: Case) -> WorkloadKind:
+    """What kind of workload a case measures."""
+    return registry.load("workloads", case.workload, Workload).kind
 
 
 def name_of(case: Case) -> str:

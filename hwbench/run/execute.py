@@ -198,15 +198,17 @@ def _record(case: Case, answers: dict[int, protocol.Measured | protocol.Unavaila
 
 def _measurement(case: Case, measured: list[protocol.Measured]) -> Measurement:
     """All ranks' samples; work is counted over all ranks: weak scaling, every data-parallel rank does a whole step's work."""
-    cost = casework.cost_of(case)
+    kind, cost = casework.kind_of(case), casework.cost_of(case)
     copies = parse_layout(case.layout).data_ranks
     return Measurement(
         ranks=tuple(answer.samples for answer in measured),
         items_per_step=cost.items * copies,
         item_unit=cost.item_unit,
         flops_per_step=cost.flops * copies,
+        executed_flops_per_step=cost.executed_flops * copies,
         bytes_per_step=cost.bytes * copies,
         parameters=cost.parameters,
+        kind=kind,
         check=measured[0].check,
         first_loss=measured[0].first_loss,
         last_loss=measured[0].last_loss,

@@ -11,17 +11,17 @@ import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-import hwbench
 from hwbench.core.errors import MeasurementError
 
 from . import protocol, reasons
+from .environment import rank_environment
+from .folders import private_folder
 from .interrupt import Interrupt
 from .worker import die_with_parent
 
@@ -30,8 +30,6 @@ START_LIMIT_S: Final = 300.0
 _END_S: Final = 5.0
 _HANG_UP_S: Final = 10.0
 """How long torch's launcher may take to end the other ranks and say why."""
-_LONGEST_PLACE_BYTES: Final = 80
-_ONE_THREAD: Final = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 
 
 class RanksFailed(MeasurementError):
@@ -62,7 +60,7 @@ def launched(world_size: int, log: Path, interrupt: Interrupt, start_limit_s: fl
     `log` is the file for what torch's launcher prints; rank N's lies beside it. Raises RanksFailed and Interrupted.
     """
     with contextlib.ExitStack() as stack:
-        private = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="hwbench-", dir=_short_place(), ignore_cleanup_errors=True)))
+        private = stack.enter_context(private_folder())
         listener = stack.enter_context(socket.socket(socket.AF_UNIX))
         listener.bind(str(private / "socket"))
         listener.listen(world_size)
@@ -76,12 +74,6 @@ def launched(world_size: int, log: Path, interrupt: Interrupt, start_limit_s: fl
         _await_ready(ranks, time.monotonic() + start_limit_s)
         yield ranks
         _end(ranks)
-
-
-def _short_place() -> str:
-    """The folder for temporary files, or /tmp where that has a long name: the path of a Unix socket has 107 bytes at most (unix(7))."""
-    place = tempfile.gettempdir()
-    return place if len(os.fsencode(place)) <= _LONGEST_PLACE_BYTES else "/tmp"  # noqa: S108  # mkdtemp makes a private folder in it
 
 
 def next_log(logs: Path) -> Path:
@@ -104,28 +96,19 @@ def _start(world_size: int, log: Path, private: Path) -> subprocess.Popen[bytes]
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
-            env=_environment(private, log),
+            env=rank_environment() | _meeting_place(private, log),
             start_new_session=True,
             preexec_fn=die_with_parent,  # one prctl call; there is no other way to set it
         )
 
 
-def _environment(private: Path, log: Path) -> dict[str, str]:
-    """The environment of this process, one thread a rank, loopback only, and where to find hwbench when it runs from a checkout."""
-    loopback = next((name for _, name in socket.if_nameindex() if name in ("lo", "lo0")), "lo")
-    ours = {
-        **dict.fromkeys(_ONE_THREAD, "1"),
-        **dict.fromkeys(("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME"), loopback),
-        "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1",
-        "PYTHONSAFEPATH": "1",
+def _meeting_place(private: Path, log: Path) -> dict[str, str]:
+    """Where the ranks of one launch find each other, hwbench, and their logs."""
+    return {
         protocol.SOCKET_VARIABLE: str(private / "socket"),
         protocol.STORE_VARIABLE: str(private / "store"),
         protocol.LOG_VARIABLE: str(log.with_suffix("").resolve()),
     }
-    root = Path(hwbench.__file__).resolve().parent.parent
-    if (root / "pyproject.toml").is_file():
-        ours["PYTHONPATH"] = os.pathsep.join(filter(None, (str(root), os.environ.get("PYTHONPATH"))))
-    return os.environ | ours
 
 
 def _await_ready(ranks: Ranks, until_s: float) -> None:

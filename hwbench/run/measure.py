@@ -56,6 +56,8 @@ class Taken:
     warmup_wall_s: list[float] = field(default_factory=list)
     samples: list[Sample] = field(default_factory=list)
     steady: bool = False
+    span_s: float = 0.0
+    """From the first warm-up call to the end of the last sample."""
     first_loss: float | None = None
     last_loss: float | None = None
 
@@ -74,9 +76,11 @@ def take_samples(step: Step, share_s: float, progress: Callable[[str, int], None
     try:
         warm_up_end_s = began_s + WARMUP_SHARE_FRACTION * share_s
         progress("warming up", 0)
+        first_call_s = time.perf_counter()
         _first_calls(step, taken, warm_up_end_s)
         _warm_up(step, taken, warm_up_end_s, progress)
         _sample(step, taken, began_s, share_s, progress)
+        taken.span_s = time.perf_counter() - first_call_s
     finally:
         gc.enable()
     return taken

@@ -82,6 +82,8 @@ def _samples(taken: measure.Taken, context: Context) -> Samples:
         warmup_wall_s=tuple(taken.warmup_wall_s),
         wall_s=tuple(taken.walls),
         cpu_s=tuple(s.cpu_s for s in taken.samples),
+        process_cpu_s=tuple(s.process_cpu_s for s in taken.samples),
+        span_s=taken.span_s,
         calls_per_sample=taken.calls_per_sample,
         involuntary_switches=switches if len(switches) == len(taken.samples) else (),
         device_peak_bytes=devices.peak_bytes(context.device),

@@ -1,6 +1,7 @@
 """Which cases share a launch of ranks, and how a run's time is divided among what is left of it. Pure."""
 
 import itertools
+import random
 from collections.abc import Iterable, Sequence
 from typing import Final
 
@@ -58,9 +59,17 @@ def groups(cases: Iterable[Case]) -> tuple[Group, ...]:
     )
 
 
-def in_order(cases: Iterable[Case]) -> tuple[Case, ...]:
-    """The cases in the order in which they are measured."""
-    return tuple(case for group in groups(cases) for case in group.cases)
+def shuffled(cases: Iterable[Case], seed: str) -> tuple[Case, ...]:
+    """The cases in the order in which they are measured: launch by launch, and at random within one, each time the same for a seed.
+
+    What comes before a case (a hot processor, a grown heap) then differs from process to process and is not mistaken for the case's own.
+    """
+    order: list[Case] = []
+    for group in groups(cases):
+        members = list(group.cases)
+        random.Random(f"{seed} {group.process} {group.world_size} {group.device}").shuffle(members)  # noqa: S311  # no secret
+        order += members
+    return tuple(order)
 
 
 def missing(cases: Sequence[Case], settled: Iterable[tuple[str, int]]) -> tuple[Case, ...]:

@@ -178,6 +178,14 @@ def test_measured_share_of_the_wall_time() -> None:
     assert made.measured_fraction == pytest.approx(called_s / (9 + of.duration_s))
 
 
+def test_the_share_is_exact_where_the_record_tells_its_span() -> None:
+    of = record("gpt", at_s=0.0)
+    assert of.measurement is not None
+    ranks = tuple(msgspec.structs.replace(rank, span_s=0.9 * of.duration_s) for rank in of.measurement.ranks)
+    told = msgspec.structs.replace(of, measurement=msgspec.structs.replace(of.measurement, ranks=ranks))
+    assert summary(run((told,))).measured_fraction == pytest.approx(0.9 * of.duration_s / (9 + of.duration_s))
+
+
 def test_without_runs_or_records_it_says_so() -> None:
     assert "no runs" in summary().title
     nothing = summary(run((failed("gpt", "no memory"),)))

@@ -31,12 +31,21 @@ def test_cases_of_one_world_size_share_a_launch_in_every_process() -> None:
     assert [(group.process, group.world_size, len(group.cases)) for group in found] == [(0, 1, 3), (0, 2, 6), (1, 1, 3), (1, 2, 6)]
 
 
-@given(st.permutations(CASES))
-def test_order_keeps_every_case(cases: list[Case]) -> None:
-    ordered = schedule.in_order(cases)
-    assert len(ordered) == len(cases)
-    assert set(map(repr, ordered)) == set(map(repr, cases))
-    assert schedule.in_order(ordered) == ordered
+@given(st.permutations(CASES), st.text(max_size=20))
+def test_shuffling_keeps_every_case_in_its_launch_and_is_the_same_for_a_seed(cases: list[Case], seed: str) -> None:
+    ordered = schedule.shuffled(cases, seed)
+    assert sorted(map(repr, ordered)) == sorted(map(repr, cases))
+    launches = [[(case.process, case.layout != "single") for case in group.cases] for group in schedule.groups(ordered)]
+    assert [len(set(launch)) for launch in launches] == [1] * 4
+    assert schedule.groups(ordered) == schedule.groups(tuple(ordered))  # grouping again leaves the order alone
+    assert schedule.shuffled(cases, seed) == ordered
+
+
+def test_processes_go_through_their_cases_in_different_orders() -> None:
+    cases = [Case(workload="w", config={"n": n}, process=process) for process in range(2) for n in range(20)]
+    first, second = ([case.config["n"] for case in group.cases] for group in schedule.groups(schedule.shuffled(cases, "20261120-093000")))
+    assert sorted(first) == sorted(second) == list(range(20))
+    assert first != second
 
 
 def test_only_what_is_not_settled_is_missing() -> None:

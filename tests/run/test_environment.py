@@ -1,0 +1,20 @@
+"""What ranks find in their environment."""
+
+import pytest
+
+from hwbench.run.environment import SETTINGS, rank_environment
+
+
+def test_one_thread_and_huge_pages_beside_what_the_user_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "8")
+    monkeypatch.setenv("MINE", "kept")
+    monkeypatch.setenv("GLIBC_TUNABLES", "glibc.malloc.arena_max=2")
+    found = rank_environment()
+    assert found["OMP_NUM_THREADS"] == "1"
+    assert found["MINE"] == "kept"
+    assert found["GLIBC_TUNABLES"] == "glibc.malloc.arena_max=2:glibc.malloc.hugetlb=1"
+
+
+def test_what_is_recorded_is_what_ranks_get(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("GLIBC_TUNABLES", raising=False)
+    assert SETTINGS.items() <= rank_environment().items()
