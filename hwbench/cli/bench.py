@@ -5,11 +5,13 @@ import time
 from pathlib import Path
 
 import click
+import msgspec
 
 from hwbench import store
 from hwbench.core.codec import to_json, write_atomic
-from hwbench.core.errors import MeasurementError
-from hwbench.core.prediction import SizingAnswer
+from hwbench.core.errors import HwbenchError, MeasurementError, UnavailableError, UserError
+from hwbench.core.prediction import Rejected, SizingAnswer
+from hwbench.core.profile import ClusterProfile
 
 from ._planning import HERE, Count, Duration, calibrated, load_clusters, load_model, sends
 from .report import SIZING_FILE, summary_of, write_report
@@ -60,10 +62,11 @@ def command(
         raise failure
 
 
-def _measure(folder: Path, began_s: float) -> MeasurementError | None:
+def _measure(folder: Path, began_s: float) -> HwbenchError | None:
+    """Carry the run out; what went wrong with its cases is returned, to be raised when the page is written."""
     try:
         carry_out(folder, began_s=began_s)
-    except MeasurementError as error:
+    except (MeasurementError, UnavailableError) as error:
         return error
     return None
 
@@ -73,9 +76,19 @@ def first_sizing(folder: Path, *, model: str, tokens: float, deadline_s: float, 
     from hwbench.planner.question import Ask
     from hwbench.planner.size import size
 
-    here = calibrated(folder.parent, folder.name) if HERE in cluster.split(",") else None
-    profiles = load_clusters([cluster], settings={}, here=here)
-    return size(load_model(model, {}), Ask(tokens=tokens, deadline_s=deadline_s), profiles, sends)
+    names = cluster.split(",")
+    here, lost = _calibrated_here(folder) if HERE in names else (None, ())
+    profiles = load_clusters([name for name in names if name != HERE or here], settings={}, here=here)
+    answer = size(load_model(model, {}), Ask(tokens=tokens, deadline_s=deadline_s), profiles, sends)
+    return msgspec.structs.replace(answer, rejected=(*answer.rejected, *lost))
+
+
+def _calibrated_here(folder: Path) -> tuple[ClusterProfile | None, tuple[Rejected, ...]]:
+    """The profile of this machine, or why the run gave none: the page is made all the same."""
+    try:
+        return calibrated(folder.parent, folder.name), ()
+    except UserError as error:
+        return None, (Rejected(name=HERE, reason=error.message),)
 
 
 def show(folder: Path, sizing: SizingAnswer, page: Path) -> None:
