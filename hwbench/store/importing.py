@@ -20,10 +20,13 @@ from hwbench.core.value import Value
 
 from . import formats
 from ._names import records_file
+from .formats._machine import enriched as machine_facts
+from .formats._machine import inventory_of
 from .formats._told import Content, Reader, Told, Writer, parse
 from .formats.pytest_benchmark import COPIES
 from .write import create_run, new_run_id
 
+__all__ = ["Source", "grouped", "inventory_of", "machine_facts", "read_source", "readers", "store_group", "told", "writers"]
 _SHOWN_KEYS: Final = 6
 
 
