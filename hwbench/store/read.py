@@ -104,9 +104,10 @@ def _settled(lines: Iterable[Line]) -> tuple[Line, ...]:
     """One a case and process, in the order of their first appearance."""
     best: dict[tuple[str, int], Line] = {}
     for line in lines:
-        before = best.get(_identity(line.record))
+        identity = _identity(line.record)
+        before = best.get(identity)
         if before is None or before.record.outcome != "done":
-            best[_identity(line.record)] = line
+            best[identity] = line
     return tuple(best.values())
 
 

@@ -1,11 +1,12 @@
 """One row of the index a measured process of a case: what a table can hold of a record, and where in which file the rest is."""
 
-import json
 import math
 import types
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple, Union, get_args, get_origin, get_type_hints
+
+import msgspec
 
 from hwbench.core.comparability import comparison_key, machine_key, machine_name
 from hwbench.core.record import Measurement, Record, RunHeader, fault
@@ -119,7 +120,7 @@ def row_of(shared: RunColumns, record: Record, place: Place, *, clock_backwards:
     columns: dict[str, Any] = {
         "started_at": moment(record.started_at),
         "workload": case.workload,
-        "config": json.dumps(case.config, sort_keys=True, separators=(",", ":")),
+        "config": msgspec.json.encode(case.config, order="sorted").decode(),
         "case_key": case.key,
         "layout": case.layout,
         "dtype": case.dtype,
@@ -174,10 +175,12 @@ def _measured(of: Measurement) -> dict[str, Any]:
 
 def times(of: Measurement) -> dict[str, float | None]:
     """The `step_…` and `cpu_…` columns of a usable measurement, in seconds."""
-    alone = of.ranks[0] if len(of.ranks) == 1 else None
+    alone, calls = of.ranks[0] if len(of.ranks) == 1 else None, of.ranks[0].calls_per_sample
     # A lone rank needs no maximum over ranks, which takes longer than everything else here.
-    walls = sorted(wall / alone.calls_per_sample for wall in alone.wall_s) if alone else sorted(of.step_wall_s)
-    cpus = sorted(cpu / alone.calls_per_sample for cpu in alone.cpu_s if 0 < cpu < math.inf) if alone else []
+    walls = _a_call(alone.wall_s, calls) if alone else sorted(of.step_wall_s)
+    cpus = _a_call(alone.cpu_s, calls) if alone else []
+    if cpus and not 0 < cpus[0] <= cpus[-1] < math.inf:
+        cpus = [cpu for cpu in cpus if 0 < cpu < math.inf]
     return {
         "step_floor_s": walls[0],
         "step_median_s": quantile(walls, 0.5),
@@ -189,6 +192,11 @@ def times(of: Measurement) -> dict[str, float | None]:
         "cpu_floor_s": cpus[0] if cpus else None,
         "cpu_median_s": quantile(cpus, 0.5) if cpus else None,
     }
+
+
+def _a_call(samples_s: Sequence[float], calls: int) -> list[float]:
+    """The times of one call, in rising order."""
+    return sorted(samples_s) if calls == 1 else sorted(sample / calls for sample in samples_s)
 
 
 def quantile(ordered: Sequence[float], fraction: float) -> float:
