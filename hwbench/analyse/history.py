@@ -1,20 +1,19 @@
 """Series of stored runs: one a case and kind of machine, their changes, and what else changed where they did."""
 
 import hashlib
-import itertools
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Final
+from collections.abc import Callable, Iterable, Sequence
+from typing import Final
 
-from hwbench.core.comparability import Difference
+from hwbench.core.comparability import Difference, difference_texts
 from hwbench.core.comparison import ChangePoint
 from hwbench.core.history import Acknowledgement, Change, HistorySeries, Measured, Point
 
 from .changepoints import MOST_POINTS, PLACE_TOLERANCE, SMALLEST_CHANGE_FRACTION, change_points
+from .naming import Named, telling_settings
 
 ID_DIGITS: Final = 8
 NOTHING_RECORDED: Final = "nothing that is recorded changed here: the machine's state, or what is not recorded"
-MOST_DIFFERENCES: Final = 6
 
 Facts = Callable[[str, str], tuple[Difference, ...]]
 """The stable facts in which the machines and software of two runs, given by their names, differ."""
@@ -35,7 +34,7 @@ def series_of(
     groups: dict[tuple[str, str], list[Measured]] = {}
     for one in measured:
         groups.setdefault((one.case_key, one.machine_key), []).append(one)
-    told = _settings([group[-1] for group in groups.values()])
+    told = telling_settings(_named(group[-1]) for group in groups.values())
     said = tuple(acknowledged)
     made = [_series(group, told[group[-1].case_key], facts, said, smallest_change_fraction) for group in groups.values()]
     return tuple(sorted(made, key=lambda one: (not any(_is_news(change) for change in one.changes), one.name, one.machine_key)))
@@ -120,17 +119,6 @@ def _explanation(before: Measured, after: Measured, facts: Facts) -> tuple[str, 
     return tuple(parts) or (NOTHING_RECORDED,)
 
 
-def difference_texts(differences: Sequence[Difference], most: int = MOST_DIFFERENCES) -> list[str]:
-    """One line a fact: 'software.kernel_release 6.1.0-28 → 6.1.0-29'; those above `most` are only counted."""
-    lines = [f"{one.path} {_short(one.before)} → {_short(one.after)}" for one in differences[:most]]
-    return [*lines, f"and {len(differences) - most} more facts"] if len(differences) > most else lines
-
-
-def _short(value: Any, length: int = 60) -> str:
-    text = "not seen" if value is None else value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    return text if len(text) <= length else f"{text[: length - 1]}…"
-
-
 def _notes(group: Sequence[Measured]) -> tuple[str, ...]:
     notes = []
     backwards = [one.run for one in group if one.clock_backwards]
@@ -151,21 +139,8 @@ def _runs(names: Sequence[str]) -> str:
     return f"run {names[0]}" if len(names) == 1 else f"{len(names)} runs ({', '.join(names[:3])}{', …' if len(names) > 3 else ''})"
 
 
-def _settings(cases: Sequence[Measured]) -> dict[str, str]:
-    """By case key: what of its configuration (and threads) tells it from its workload's others; empty where it is the only one."""
-    told: dict[str, str] = {}
-    for _, group in itertools.groupby(sorted(cases, key=lambda one: one.workload), key=lambda one: one.workload):
-        configs = {one.case_key: _flat(one) for one in group}
-        common = set.intersection(*(set(config.items()) for config in configs.values()))
-        told |= {
-            key: ", ".join(f"{name}={value}" for name, value in sorted(set(config.items()) - common)) for key, config in configs.items()
-        }
-    return told
-
-
-def _flat(one: Measured) -> Mapping[str, str]:
-    config: dict[str, Any] = json.loads(one.config)
-    return {name: str(value) for name, value in config.items()} | {"threads": str(one.threads)}
+def _named(one: Measured) -> Named:
+    return Named(one.case_key, one.workload, json.loads(one.config), one.threads)
 
 
 def _digest(*parts: str) -> str:

@@ -5,6 +5,7 @@ temperatures, free memory and firmware serials are state or names, so they are l
 """
 
 import hashlib
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -79,6 +80,17 @@ def differences(before: Inventory, after: Inventory) -> tuple[Difference, ...]:
     """The stable facts that differ, by dotted name; empty where the keys are equal."""
     first, second = comparison_facts(before), comparison_facts(after)
     return tuple(Difference(path=path, before=first[path], after=second[path]) for path in first if first[path] != second[path])
+
+
+def difference_texts(of: Sequence[Difference], most: int = 6) -> list[str]:
+    """One line a fact: 'software.kernel_release 6.1.0-28 → 6.1.0-29'; those above `most` are only counted."""
+    lines = [f"{one.path} {_short(one.before)} → {_short(one.after)}" for one in of[:most]]
+    return [*lines, f"and {len(of) - most} more facts"] if len(of) > most else lines
+
+
+def _short(value: Any, length: int = 60) -> str:
+    text = "not seen" if value is None else value if isinstance(value, str) else msgspec.json.encode(value).decode()
+    return text if len(text) <= length else f"{text[: length - 1]}…"
 
 
 def _device(device: dict[str, Any]) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from typing import Final, Literal
 
+from hwbench.core.comparability import Difference
 from hwbench.core.value import Value
 
 Verdict = Literal["slower", "faster", "same", "can't tell"]
@@ -40,6 +41,45 @@ class Comparison(Value, frozen=True):
     minimum_detectable_effect: float | None = None
     p_value: float | None = None
     note: str = ""
+
+
+class CaseComparison(Value, frozen=True):
+    """One case of two stored runs. Times are the medians over processes of each process's median, in seconds a call of the step."""
+
+    case: str
+    """The case in words: workload, what of its settings tells it from others, layout, dtype, device."""
+    case_key: str
+    clock: Literal["cpu", "wall"]
+    base_s: float | None
+    candidate_s: float | None
+    base_processes: int
+    candidate_processes: int
+    comparison: Comparison
+
+
+class Unmatched(Value, frozen=True):
+    """A case that only one of two runs measured."""
+
+    case: str
+    why: str
+    """What the other run says of it: not among its cases, failed, skipped, or not reached."""
+    nearest: str = ""
+    """The most similar case that only the other run has: the same one under another name?"""
+
+
+class RunsComparison(Value, frozen=True):
+    """Two stored runs, CANDIDATE against BASE, with all that speaks against comparing them."""
+
+    base: str
+    candidate: str
+    same_machine: bool
+    """Whether both machines are of one kind; where they are not, a ratio tells of the machines."""
+    differences: tuple[Difference, ...]
+    """Stable facts of machine and software that differ."""
+    cases: tuple[CaseComparison, ...]
+    only_base: tuple[Unmatched, ...]
+    only_candidate: tuple[Unmatched, ...]
+    notes: tuple[str, ...]
 
 
 class ChangePoint(Value, frozen=True):

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import msgspec
 
 from hwbench.core.errors import UnavailableError, UserError
+from hwbench.core.moments import moment
 
 from . import _manifest
 from ._manifest import Indexed, Part, Signature
 from .read import Line, read_header, settled_lines
-from .rows import Place, Row, moment, row_of, run_columns, sql_columns
+from .rows import Place, Row, row_of, run_columns, sql_columns
 
 if TYPE_CHECKING:
     import duckdb

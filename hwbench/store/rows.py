@@ -3,12 +3,13 @@
 import math
 import types
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, Final, NamedTuple, Union, get_args, get_origin, get_type_hints
 
 import msgspec
 
 from hwbench.core.comparability import comparison_key, machine_key, machine_name
+from hwbench.core.moments import moment
 from hwbench.core.record import Measurement, Record, RunHeader, fault
 from hwbench.core.value import Value
 
@@ -143,15 +144,6 @@ def row_of(shared: RunColumns, record: Record, place: Place, *, clock_backwards:
     measured = _measured(usable) if usable else {}
     shared_columns = {name: getattr(shared, name) for name in shared.__struct_fields__}
     return Row(**(shared_columns | columns | measured | place._asdict()))
-
-
-def moment(text: str) -> datetime | None:
-    """A stored time of day as UTC without a zone, to the microsecond; None where the text is none."""
-    try:
-        found = datetime.fromisoformat(text)
-        return (found.astimezone(UTC) if found.tzinfo else found).replace(tzinfo=None)
-    except (ValueError, OverflowError):
-        return None
 
 
 def _measured(of: Measurement) -> dict[str, Any]:
