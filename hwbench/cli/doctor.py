@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING
 import click
 
 from hwbench.core import codec
+from hwbench.core.errors import UserError
+
+from ._planning import Duration
 
 if TYPE_CHECKING:
     from hwbench.probe.doctor import Finding
@@ -15,16 +18,29 @@ _STYLES = {"warning": "bold red", "advice": "yellow", "unknown": "dim", "good": 
 
 
 @click.command()
+@click.argument("workloads", nargs=-1, metavar="[WORKLOAD]...")
+@click.option("--aa", is_flag=True, help="Measure the same code against itself: false alarms and the smallest change seen, here and now.")
+@click.option("--budget", type=Duration(), default=60.0, metavar="TIME", help="With --aa: the most that a kernel may take.  [default: 60s]")
+@click.option("--priority", type=click.Choice(["normal", "raised"]), default="normal", help="With --aa: as for `hwbench ab`.")
 @click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
 @click.option("--all", "everything", is_flag=True, help="Show also what is well and what could not be seen.")
 @click.option("--sysroot", type=click.Path(path_type=Path), default=Path("/"), metavar="DIR", help="Read DIR/sys and DIR/proc.")
-def command(as_json: bool, everything: bool, sysroot: Path) -> None:
+def command(workloads: tuple[str, ...], aa: bool, budget: float, priority: str, as_json: bool, everything: bool, sysroot: Path) -> None:
     """Look at governor, huge pages, NUMA balancing, swap, load, steal, limits and links, and say what to do about them.
 
     \b
     hwbench doctor
     hwbench doctor --all
+    hwbench doctor --aa
+    hwbench doctor --aa attention lstm --budget 2m
     """
+    if aa:
+        from ._aa_view import self_check
+
+        self_check(workloads, budget, raised=priority == "raised", as_json=as_json)
+        return
+    if workloads:
+        raise UserError(f"doctor looks at the machine, found WORKLOAD {workloads[0]!r}", hint="--aa measures workloads against themselves")
     from hwbench.probe.doctor import examine
     from hwbench.probe.inventory import take_inventory
 
