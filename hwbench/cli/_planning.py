@@ -12,7 +12,7 @@ from hwbench.core.errors import UserError
 from hwbench.core.layout import Layout
 from hwbench.core.parallel import Split, Transfer
 from hwbench.core.profile import ClusterProfile
-from hwbench.core.units import parse_count, parse_duration_s
+from hwbench.core.units import parse_bytes, parse_count, parse_duration_s
 from hwbench.core.workload import Cost, Workload
 
 if TYPE_CHECKING:
@@ -38,6 +38,15 @@ class Count(click.ParamType[float]):
 
     def convert(self, value: str | float, param: click.Parameter | None, ctx: click.Context | None) -> float:  # noqa: ARG002
         return value if isinstance(value, float) else parse_count(value)
+
+
+class Size(click.ParamType[float]):
+    """A number of bytes as people write it: 100GB, 64MiB."""
+
+    name = "size"
+
+    def convert(self, value: str | float, param: click.Parameter | None, ctx: click.Context | None) -> float:  # noqa: ARG002
+        return value if isinstance(value, float) else parse_bytes(value)
 
 
 def parse_settings(texts: Sequence[str]) -> dict[str, dict[str, Any]]:

@@ -64,6 +64,10 @@ class Efficiency(Value):
     attention_fraction: float | None = None
     launch_s: float | None = None
     """Host time to start one operator, which small operators can't go below."""
+    step_factor: float | None = None
+    """Measured over predicted time of whole training steps on this machine: what software adds to its operators."""
+    step_factor_spread: float | None = None
+    """Largest factor by which a measured step was off from that, either way."""
 
 
 class ClusterProfile(Value):

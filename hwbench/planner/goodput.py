@@ -23,6 +23,31 @@ class Failures(Value):
     """From a failure to the first step after it: detection, replacement, reading the checkpoint."""
 
 
+class Outages(Value):
+    """What the user says of failures. A checkpoint's time is given, or follows from its size and the storage's bandwidth."""
+
+    node_mtbf_s: float
+    checkpoint_s: float | None = None
+    restart_s: float | None = None
+    """None counts only reading the checkpoint: not how long it takes to notice and to replace a node."""
+    storage_bytes_per_s: float | None = None
+    """Of the whole job's storage, reading or writing."""
+
+    def of(self, checkpoint_bytes: float) -> Failures:
+        """Failures of a job whose checkpoint has so many bytes. UserError where neither its time nor the storage is known."""
+        if self.storage_bytes_per_s is not None and not 0 < self.storage_bytes_per_s < math.inf:
+            raise UserError(f"storage_bytes_per_s={self.storage_bytes_per_s:g}: expected more than zero and finite")
+        written = None if self.storage_bytes_per_s is None else checkpoint_bytes / self.storage_bytes_per_s
+        checkpoint = self.checkpoint_s if self.checkpoint_s is not None else written
+        restart = self.restart_s if self.restart_s is not None else written
+        if checkpoint is None or restart is None:
+            raise UserError(
+                f"node_mtbf_s={self.node_mtbf_s:g} alone does not tell what a failure costs",
+                hint="give --storage-bandwidth, or --checkpoint-time and --restart-time",
+            )
+        return Failures(node_mtbf_s=self.node_mtbf_s, checkpoint_s=checkpoint, restart_s=restart)
+
+
 class Goodput(Value):
     """The steady state of a long run with failures."""
 
@@ -56,7 +81,7 @@ def goodput(failures: Failures, nodes: int) -> Goodput:
     interval = checkpoint_interval_s(failures.checkpoint_s, mtbf) if failures.checkpoint_s else mtbf * 1e-3
     exponent = (interval + failures.checkpoint_s) / mtbf
     stretch = math.inf if exponent > 700 else mtbf / interval * math.exp(min(failures.restart_s / mtbf, 700.0)) * math.expm1(exponent)
-    return Goodput(fraction=1 / stretch, checkpoint_interval_s=interval, job_mtbf_s=mtbf)
+    return Goodput(fraction=min(1.0, 1 / stretch), checkpoint_interval_s=interval, job_mtbf_s=mtbf)
 
 
 def _check(failures: Failures, nodes: int) -> None:

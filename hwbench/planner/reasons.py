@@ -4,21 +4,16 @@ from __future__ import annotations
 
 import math
 
-from hwbench.core.prediction import Prediction
-from hwbench.core.profile import ClusterProfile
+from hwbench.core.prediction import Offer
 from hwbench.core.sourcing import unsourced
-from hwbench.core.units import format_bytes, format_count, format_fraction, format_seconds
+from hwbench.core.units import format_bytes, format_count, format_fraction, format_rate, format_seconds, format_usd
 
-from .constants import shipped
-from .cost import gaps
-from .overrides import SOURCE
+from .cost import gaps, power_w
 from .question import Question, train_time_s
-from .search import Found, scale_up_domain, tensor_degrees
+from .search import Found
 
 LOW_MFU_FRACTION = 0.25
 """Below this share of the peak an answer says that it is wasteful: published training runs reach 0.3 to 0.6."""
-MEASURED = "measured here"
-"""How the sources of a calibrated profile begin."""
 
 
 def plural(nodes: int) -> str:
@@ -26,8 +21,12 @@ def plural(nodes: int) -> str:
     return f"{nodes} node" if nodes == 1 else f"{nodes} nodes"
 
 
-def why_nodes(question: Question, nodes: int) -> str:
-    """Why not fewer nodes."""
+def why_nodes(question: Question, nodes: int, offer: Offer | None = None) -> str:
+    """Why not fewer nodes, or more."""
+    if offer is not None:
+        return f"{plural(nodes)}: as {offer.supplier} quoted, delivered in {format_seconds(offer.delivery_s)}"
+    if question.ask.budget_usd is not None and question.ask.deadline_s is None and question.ask.nodes is None:
+        return f"{plural(nodes)}: the quickest that {format_usd(question.ask.budget_usd)} pays"
     if question.ask.nodes is not None:
         return f"{plural(nodes)}: as asked"
     smaller = [count for count in question.counts if count < nodes]
@@ -36,18 +35,16 @@ def why_nodes(question: Question, nodes: int) -> str:
     time = train_time_s(question, smaller[-1])
     if time == math.inf:
         return f"{plural(nodes)}: the model does not fit on {smaller[-1]}"
-    return f"{plural(nodes)}: {smaller[-1]} would take {format_seconds(time)}"
+    sure = "" if question.ask.confidence is None else f", to be {format_fraction(question.ask.confidence, 2)} sure"
+    return f"{plural(nodes)}: {smaller[-1]} would take {format_seconds(time)}{sure}"
 
 
-def why_layout(question: Question, found: Found) -> tuple[str, ...]:
-    """How the layout was chosen, what bounds tensor parallelism, and where the batch comes from."""
-    widest, domain = max(tensor_degrees(question.sample, question.profile)), scale_up_domain(question.profile)
+def why_layout(question: Question, found: Found, nodes: int) -> tuple[str, ...]:
+    """How the layout was chosen, and where the batch comes from."""
     said = [f"layout: the quickest of {found.fitted} that fit, of {found.tried} tried"]
-    if widest > 1:
-        said.append(f"tp up to {widest} was tried: its all-reduces stay within the {domain} accelerators of the scale-up domain")
     if question.ask.global_batch is None:
-        tokens = question.global_batch * question.sample.items
-        said.append(f"global batch: {format_count(tokens)} tokens, the default for a model of this size; change it with --global-batch")
+        tokens = question.batch(nodes) * question.sample.items
+        said.append(f"global batch: {format_count(tokens)} tokens, the default for this model and cluster; change it with --global-batch")
     mfu = found.best.prediction.mfu_fraction if found.best else None
     if mfu is not None and mfu < LOW_MFU_FRACTION:
         said.append(f"only {format_fraction(mfu)} of the peak is used: a longer deadline, a larger batch or a better network wastes less")
@@ -60,7 +57,7 @@ def too_slow(question: Question, tried: list[int]) -> str:
     time, deadline = train_time_s(question, best), question.ask.deadline_s or math.inf
     return (
         f"too slow: {format_seconds(time)} on {plural(best)}, {format_seconds(time - deadline)} more than the {format_seconds(deadline)} "
-        f"asked for; at most {plural(question.most_nodes)} can be had and share a global batch of {question.global_batch} samples"
+        f"asked for; at most {plural(question.most_nodes)} can be had and share a global batch of {question.batch(best)} samples"
     )
 
 
@@ -68,7 +65,8 @@ def too_large(question: Question, nodes: int) -> str:
     """What memory is short and by how much, for the layout that came nearest to fitting."""
     closest = question.look(nodes).closest
     if closest is None:
-        return f"no layout of {nodes * question.profile.node.accelerators} accelerators divides the model"
+        ranks = nodes * question.profile.node.accelerators
+        return f"no layout of {ranks} accelerators divides the model and a batch of {question.batch(nodes)}"
     need, memory = closest.memory.total_bytes, closest.memory
     parts = ", ".join(
         f"{name} {format_bytes(getattr(memory, f'{name}_bytes'))}"
@@ -76,9 +74,27 @@ def too_large(question: Question, nodes: int) -> str:
     )
     return (
         f"does not fit on {plural(nodes)}: the least memory is {format_bytes(need)} an accelerator ({closest.layout.text}, micro-batch "
-        f"{closest.micro_batch}, full recomputation: {parts}), it has {format_bytes(question.capacity_bytes)}: "
+        f"{closest.micro_batch}, recompute {closest.recompute}: {parts}), it has {format_bytes(question.capacity_bytes)}: "
         f"{format_bytes(need - question.capacity_bytes)} short"
     )
+
+
+def too_dear(question: Question, nodes: int, outlay_usd: float) -> str:
+    """By how much the money is short."""
+    budget = question.ask.budget_usd or 0.0
+    return (
+        f"too dear: {format_usd(outlay_usd)} for {plural(nodes)} and {format_seconds(train_time_s(question, nodes))}, "
+        f"{format_usd(outlay_usd - budget)} more than the {format_usd(budget)} asked for"
+    )
+
+
+def none_possible(question: Question) -> str:
+    """Why not a single node can be had."""
+    ask, profile = question.ask, question.profile
+    if ask.max_power_w is not None and (known := power_w(profile, 1)) is not None and known[0] * (ask.terms.pue or 1.0) > ask.max_power_w:
+        need = known[0] * (ask.terms.pue or 1.0)
+        return f"one node takes {format_rate(need, 'W')}, {format_rate(need - ask.max_power_w, 'W')} more than the site has"
+    return f"no layout divides {plural(question.most_nodes)} or fewer and a global batch of {ask.global_batch} samples"
 
 
 def no_such_count(question: Question, nodes: int) -> str:
@@ -88,32 +104,21 @@ def no_such_count(question: Question, nodes: int) -> str:
     near = ", ".join(str(n) for n in sorted(sorted(question.counts, key=lambda n: abs(n - nodes))[:4]))
     return (
         f"{plural(nodes)} are {nodes * question.profile.node.accelerators} accelerators, and no tp·pp·data of them divides the model and "
-        f"the global batch of {question.global_batch} samples; node counts that do: {near or 'none'}"
+        f"the global batch of {question.batch(nodes)} samples; node counts that do: {near or 'none'}"
     )
 
 
-def unknowns(question: Question, found: Found) -> tuple[str, ...]:
+def unknowns(question: Question, found: Found, *, quoted: bool = False) -> tuple[str, ...]:
     """What the answer does not know, with what would tell it."""
-    said = list(gaps(question.profile))
+    said = list(gaps(question.profile, question.ask.terms, quoted=quoted))
     if found.uncorrected:
-        said.append(f"interval: unknown, and software's overhead is not in the step: {found.uncorrected}")
+        said.append(f"software's share of the step is a general one, and the interval wide: {found.uncorrected}")
     if bare := unsourced(question.profile):
         said.append(f"no source is given for {', '.join(bare[:3])}{f' and {len(bare) - 3} more' if len(bare) > 3 else ''}")
     if question.ask.failures is None:
-        said.append("failures are not counted; give --node-mtbf, --checkpoint-time and --restart-time")
+        said.append("failures are not counted; give --node-mtbf and --storage-bandwidth")
+    elif question.ask.failures.restart_s is None:
+        said.append("a restart counts only the reading of the checkpoint; give --restart-time for detection and replacement too")
+    if question.ask.terms.pue is None:
+        said.append("cooling and conversion are not in power and energy; give --pue")
     return tuple(said)
-
-
-def basis(profile: ClusterProfile, prediction: Prediction) -> str:
-    """What a prediction on this profile rests on, from its sources."""
-    texts = profile.sources.values()
-    curves = bool(profile.efficiency.matmul) or any(tier.efficiency for tier in profile.tiers)
-    if any(text.startswith(MEASURED) for text in texts):
-        parts = ["calibrated here"]
-    else:
-        parts = ["datasheet", *(["published efficiency curves"] if curves else [])]
-    if SOURCE in texts:
-        parts.append("figures set by the user")
-    if prediction.low_s is not None:
-        parts.append(f"{sum(shipped().fitted_on.values())} published training runs")
-    return ", ".join(parts)

@@ -15,11 +15,14 @@ from msgspec.structs import replace
 
 from hwbench.core.layout import Layout
 from hwbench.core.parallel import Transfer
-from hwbench.core.prediction import Memory, Prediction
+from hwbench.core.prediction import Memory, Misfit, Prediction
 from hwbench.core.profile import ClusterProfile
+from hwbench.core.units import format_bytes
 from hwbench.core.workload import Cost
 
+from .candidates import MAX_MICRO_BATCH, MAX_TP, shares_out
 from .compute import missing
+from .machine import scale_up_domain
 from .memory import Recompute, rank_memory
 from .step import predict_step
 
@@ -29,10 +32,6 @@ Sends = Callable[[Cost, Layout], tuple[Transfer, ...]]
 """What one rank sends in a step under a layout, over all its axes."""
 
 RECOMPUTE: tuple[Recompute, ...] = ("none", "selective", "full")
-MAX_TP = 64
-"""Widest tensor parallelism tried where the scale-up domain is larger still (a TPU pod): beyond it a product is a sliver."""
-MAX_MICRO_BATCH = 64
-"""Largest micro-batch tried: products of language models are past the knee of every efficiency curve long before."""
 SHORTLIST = 512
 """How many of the quickest a search keeps, for a closer look."""
 MAX_CHUNKS = 8
@@ -46,6 +45,7 @@ class Choice(NamedTuple):
     micro_batch: int
     recompute: Recompute
     prediction: Prediction
+    software: str = ""
 
 
 class Closest(NamedTuple):
@@ -54,6 +54,7 @@ class Closest(NamedTuple):
     layout: Layout
     micro_batch: int
     memory: Memory
+    recompute: str = "full"
 
 
 class Found(NamedTuple):
@@ -63,15 +64,17 @@ class Found(NamedTuple):
     tried: int
     fitted: int
     closest: Closest | None
-    illegal: dict[str, int]
-    """Reason -> layouts refused before their memory was looked at."""
+    misfits: tuple[Misfit, ...]
+    """Why layouts were left out."""
     shortlist: tuple[Choice, ...] = ()
     """The quickest that fit, the best first."""
     uncorrected: str = ""
-    """Why published runs do not correct the prediction, where they don't."""
+    """Why nothing is known of what software adds on such a device, where that is so."""
 
 
-def search(cost_of: CostOf, sends: Sends, profile: ClusterProfile, *, accelerators: int, global_batch: int) -> Found:
+def search(
+    cost_of: CostOf, sends: Sends, profile: ClusterProfile, *, accelerators: int, global_batch: int, framework: str | None = None
+) -> Found:
     """The quickest layout of a step of `global_batch` samples on `accelerators` devices; `best` is None where none fits.
 
     UserError where the profile lacks a number that memory or time needs.
@@ -81,25 +84,55 @@ def search(cost_of: CostOf, sends: Sends, profile: ClusterProfile, *, accelerato
     closest: Closest | None = None
     tried = 0
     illegal: Counter[str] = Counter()
+    too_large = 0
     for base in layouts(cost_of(1), profile, accelerators=accelerators, global_batch=global_batch, illegal=illegal):
         for layout, micro_batch, cost in _micro_batches(base, cost_of, global_batch):
             tried += 1
             recompute, memory = lightest_recompute(cost, layout, capacity)
             if recompute is None:
+                too_large += 1
                 if closest is None or memory.total_bytes < closest.memory.total_bytes:
                     closest = Closest(layout, micro_batch, memory)
                 continue
-            choices.append(Choice(layout, micro_batch, recompute, predict(cost, layout, profile, sends, recompute)))
+            predicted = predict(cost, layout, profile, sends, recompute, framework=framework)
+            choices.append(Choice(layout, micro_batch, recompute, predicted, framework or ""))
     choices.sort(key=lambda choice: choice.prediction.step_time_s)
-    return Found(choices[0] if choices else None, tried, len(choices), closest, dict(illegal), tuple(choices[:SHORTLIST]))
+    choices = _best_of_each(choices)
+    misfits = [Misfit(reason=reason, count=count, nearest="") for reason, count in illegal.most_common()]
+    if closest is not None:
+        misfits.append(memory_misfit(closest, too_large, capacity))
+    return Found(choices[0] if choices else None, tried, tried - too_large, closest, tuple(misfits), tuple(choices[:SHORTLIST]))
 
 
-def predict(cost: Cost, layout: Layout, profile: ClusterProfile, sends: Sends, recompute: Recompute) -> Prediction:
+def _best_of_each(ranked: list[Choice]) -> list[Choice]:
+    """The quickest of each combination of degrees and sharding, in the order given."""
+    first: dict[tuple[int, ...], Choice] = {}
+    for choice in ranked:
+        one = choice.layout
+        first.setdefault((one.dp, one.fsdp, one.tp, one.pp, one.cp, one.ep, one.zero), choice)
+    return list(first.values())
+
+
+def memory_misfit(nearest: Closest, count: int, capacity: float) -> Misfit:
+    """Layouts that need more than `capacity` bytes, and the one that needs least."""
+    need = nearest.memory.total_bytes
+    return Misfit(
+        reason=f"more memory than the {format_bytes(capacity)} of an accelerator",
+        count=count,
+        nearest=f"{nearest.layout.text}, micro-batch {nearest.micro_batch}, recompute {nearest.recompute}: {format_bytes(need)}, "
+        f"{format_bytes(need - capacity)} short",
+    )
+
+
+def predict(
+    cost: Cost, layout: Layout, profile: ClusterProfile, sends: Sends, recompute: Recompute, *, framework: str | None = None
+) -> Prediction:
     """The predicted step, with the collectives of the forward pass done again where the forward pass is."""
     transfers = sends(cost, layout)
     if recompute == "full":
         transfers += tuple(replace(t, why=f"{t.why}, recomputed") for t in transfers if t.during == "forward")
-    return predict_step(cost, layout, profile, transfers=transfers, micro_batches=layout.microbatches, recompute=recompute)
+    count = layout.microbatches
+    return predict_step(cost, layout, profile, transfers=transfers, micro_batches=count, recompute=recompute, framework=framework)
 
 
 def lightest_recompute(cost: Cost, layout: Layout, capacity: float) -> tuple[Recompute | None, Memory]:
@@ -116,12 +149,6 @@ def capacity_bytes(profile: ClusterProfile) -> float:
     if profile.accelerator.memory_bytes is None:
         raise missing(profile, "accelerator.memory_bytes", found="null")
     return profile.accelerator.memory_bytes
-
-
-def scale_up_domain(profile: ClusterProfile) -> int:
-    """Accelerators that the fast tiers join: the widest tier that does not join everything, one node where there is no such tier."""
-    sizes = [tier.accelerators for tier in profile.tiers if tier.accelerators is not None]
-    return max(sizes, default=profile.node.accelerators)
 
 
 def layouts(
@@ -166,7 +193,7 @@ def tensor_divides(cost: Cost, tp: int) -> bool:
 def pipeline_degrees(cost: Cost) -> list[int]:
     """Depths that share the layers out evenly; powers of two also with embedding and head counted as layers (Llama 3, arXiv:2407.21783)."""
     layers = layer_count(cost)
-    return [pp for pp in range(1, layers + 1) if layers % pp == 0 or ((layers + 2) % pp == 0 and pp & (pp - 1) == 0)]
+    return [pp for pp in range(1, layers + 1) if shares_out(layers, pp)]
 
 
 def layer_count(cost: Cost) -> int:

@@ -9,11 +9,12 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from hwbench.cli.size import _deadline_s, command
+from hwbench.cli.size import command
 from hwbench.core.codec import from_json, read_json, to_json, to_toml
 from hwbench.core.errors import HwbenchError, UserError
 from hwbench.core.prediction import SizingAnswer
 from hwbench.core.registry import load_cluster
+from hwbench.planner.offers import day_s
 from tests.made_runs import demo_run
 
 QUESTION = ("--model", "gpt2", "--tokens", "1B", "--cluster", "dgx-h100,dgx-a100-80gb")
@@ -116,8 +117,24 @@ REFUSED = {
     "impossible model": ([*QUESTION, "--set", "model.heads=7"], 2, "heads=7 does not divide hidden=768"),
     "price of another": ([*QUESTION, "--price-usd-per-hour", "dgx-2=4"], 2, "'dgx-2' is not among the clusters"),
     "price in words": ([*QUESTION, "--price-usd-per-hour", "dgx-h100=cheap"], 2, "found 'cheap' for the price"),
-    "half of the failures": ([*QUESTION, "--node-mtbf", "1000h"], 2, "missing: --checkpoint-time, --restart-time"),
-    "too large": (["--model", "gpt3-175b", "--tokens", "1B", "--cluster", "rtx-4090-workstation"], 5, "1.30 TiB short"),
+    "half of the failures": ([*QUESTION, "--node-mtbf", "1000h"], 2, "node_mtbf_s=3.6e+06 alone does not tell"),
+    "storage without failures": ([*QUESTION, "--storage-bandwidth", "100GB"], 2, "--storage-bandwidth needs --node-mtbf"),
+    "no budget": ([*QUESTION, "--budget", "0"], 2, "must be more than zero"),
+    "budget without a price": ([*QUESTION, "--budget", "1M"], 5, "a budget needs a price: give --price-usd-per-hour dgx-h100=USD"),
+    "too little money": (
+        [*QUESTION, "--budget", "3", "--price-usd-per-hour", "dgx-h100=98", "--price-usd-per-hour", "dgx-a100-80gb=40"],
+        5,
+        "more than the $3.00 asked for",
+    ),
+    "too little power": ([*QUESTION, "--max-power-kw", "5"], 5, "one node takes 10.2 kW, 5.20 kW more than the site has"),
+    "impossible PUE": ([*QUESTION, "--pue", "0.9"], 2, "pue=0.9: expected at least 1"),
+    "free lunch": ([*QUESTION, "--buy-usd", "dgx-h100=0", "--lifetime", "3d"], 2, "purchase price of dgx-h100: 0"),
+    "bought for ever": ([*QUESTION, "--buy-usd", "dgx-h100=9"], 2, "a purchase price needs a lifetime"),
+    "overconfident": ([*QUESTION, "--confidence", "1"], 2, "confidence=1: expected at least 0.5"),
+    "no tokens at all": (["--model", "gpt2", "--cluster", "dgx-h100"], 2, "--tokens is missing"),
+    "serving without --serve": ([*QUESTION, "--users", "3"], 2, "--users belongs to serving"),
+    "serving without a load": ([*QUESTION, "--serve", "--users", "3"], 2, "--serve needs --prompt-tokens, --output-tokens, --ttft, --tpot"),
+    "too large": (["--model", "gpt3-175b", "--tokens", "1B", "--cluster", "rtx-4090-workstation"], 5, "1.34 TiB short"),
     "too slow": (["--model", "gpt2-xl", "--tokens", "1T", "--deadline", "1h", "--max-nodes", "4", "--cluster", "dgx-2"], 5, "too slow"),
     "no run": ([*QUESTION, "--cluster", "here"], 2, "no runs here"),
     "unwritable output": ([*QUESTION, "--output", "/proc/none/plan.json"], 2, "can't write"),
@@ -138,14 +155,13 @@ def test_a_refusal_is_a_line_a_hint_and_a_status() -> None:
     ran = hwbench("size", "--model", "gpt3-175b", "--tokens", "1B", "--cluster", "rtx-4090-workstation")
     assert (ran.returncode, ran.stdout) == (5, "")
     first, second = ran.stderr.splitlines()
-    assert first.startswith("hwbench: rtx-4090-workstation: does not fit on 1 node: the least memory is 1.33 TiB an accelerator")
+    assert first.startswith("hwbench: rtx-4090-workstation: does not fit on 1 node: the least memory is 1.36 TiB an accelerator")
     assert second.startswith("  try: allow more time")
 
 
 def test_a_deadline_is_a_duration_or_a_day() -> None:
     now = datetime(2026, 11, 20, 12, tzinfo=UTC)
-    assert _deadline_s(None, now) is None
-    assert _deadline_s("30d", now) == 30 * 86_400
-    assert _deadline_s("2026-11-21", now) == pytest.approx(36 * 3600, abs=2)
+    assert day_s("30d", now, where="--deadline") == 30 * 86_400
+    assert day_s("2026-11-21", now, where="--deadline") == pytest.approx(36 * 3600, abs=2)
     with pytest.raises(UserError, match="in the past"):
-        _deadline_s("2026-11-19", now)
+        day_s("2026-11-19", now, where="--deadline")
