@@ -33,7 +33,9 @@ browser:
 	@command -v chromium >/dev/null || command -v google-chrome >/dev/null || sh tests/install_browser.sh
 
 $(BIN)/python:
-	$(PYTHON) -m venv $(VENV)
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "hwbench needs Python 3.11 or newer; $(PYTHON) is $$($(PYTHON) --version 2>&1). Try: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 2; }
+	@$(PYTHON) -m venv $(VENV) || { echo "no virtual environment could be made; Debian and Ubuntu: apt-get install python3-venv"; exit 2; }
 
 # torch first and pinned: an unpinned torch is a multi-gigabyte CUDA build.
 $(VENV)/.installed: $(BIN)/python pyproject.toml constraints.txt
