@@ -29,9 +29,11 @@ def _parts(of: RunsComparison, threshold_fraction: float) -> Iterator[Renderable
         yield from _lines(difference_texts(of.differences))
     if of.cases:
         yield Text()
-        yield _table(of.cases)
+        counts = {(one.base_processes, one.candidate_processes) for one in of.cases}
+        yield _table(of.cases, counted=len(counts) > 1)
         percent = f"{100 * threshold_fraction:g} %"
-        yield Text(f"Time of CANDIDATE / BASE, medians over processes; changes below {percent} count as same.", style="dim")
+        of_each = f" ({_processes(of.cases[0])})" if len(counts) == 1 else ""
+        yield Text(f"Time of CANDIDATE / BASE, over processes{of_each}; changes below {percent} count as same.", style="dim")
         yield from _lines([f"{one.case}: {one.comparison.note}" for one in of.cases if one.comparison.note])
     else:
         yield Text("\nNo case was measured by both.", style="bold yellow")
@@ -41,7 +43,7 @@ def _parts(of: RunsComparison, threshold_fraction: float) -> Iterator[Renderable
     yield from _lines(of.notes)
 
 
-def _table(cases: Sequence[CaseComparison]) -> Table:
+def _table(cases: Sequence[CaseComparison], *, counted: bool) -> Table:
     table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False, header_style="dim")
     table.add_column("case", overflow="fold", ratio=1)
     for name in ("verdict", "ratio", "interval", "detects"):
@@ -49,7 +51,9 @@ def _table(cases: Sequence[CaseComparison]) -> Table:
     for one in cases:
         found = one.comparison
         label = Text(one.case)
-        label.append(f"\n{format_seconds(one.base_s)} → {format_seconds(one.candidate_s)}, {_processes(one)} {one.clock}", style="dim")
+        label.append(f"\n{one.clock} {format_seconds(one.base_s)} → {format_seconds(one.candidate_s)}", style="dim")
+        if counted:
+            label.append(f"\n{_processes(one)}", style="dim")
         table.add_row(
             label,
             Text(found.verdict, style=_STYLES[found.verdict]),
@@ -62,7 +66,7 @@ def _table(cases: Sequence[CaseComparison]) -> Table:
 
 def _processes(one: CaseComparison) -> str:
     first, second = one.base_processes, one.candidate_processes
-    return f"{first} processes" if first == second else f"{first} and {second} processes"
+    return f"{first} a side" if first == second else f"{first} and {second} processes"
 
 
 def _unmatched(heading: str, found: Sequence[Unmatched]) -> Iterator[RenderableType]:

@@ -1,4 +1,4 @@
-"""Find when a figure changed: change points in series from CSV files."""
+"""Find when a figure changed: in stored runs, or in series from CSV files."""
 
 import sys
 from pathlib import Path
@@ -10,28 +10,79 @@ from hwbench.core.codec import to_json
 from hwbench.core.comparison import ChangePoint, Series
 from hwbench.core.errors import UserError
 
+from ._sparkline import sparkline
+
 if TYPE_CHECKING:
     from rich.console import Console
 
-_BARS = "▁▂▃▄▅▆▇█"
-_SPARKLINE_WIDTH = 60
-
 
 @click.command()
-@click.argument("sources", nargs=-1, required=True, metavar="FILE.csv...")
+@click.argument("sources", nargs=-1, metavar="[WORKLOAD]... | FILE.csv...")
 @click.option(
     "--threshold", default=2.0, show_default=True, type=click.FloatRange(0, 100, min_open=True), help="Smallest change shown, in %."
 )
-@click.option("--json", "as_json", is_flag=True, help="Print a JSON list, one object a file, of confirmed changes.")
-def command(sources: tuple[str, ...], threshold: float, as_json: bool) -> None:
-    """Find when a figure changed, in CSV files with a column `value` (lower is better), oldest first.
+@click.option("--results", type=click.Path(path_type=Path), default=Path("hwbench-results"), show_default=True, help="The results folder.")
+@click.option("--acknowledge", "change", metavar="ID", help="Write down that the change with this id is known; needs --note.")
+@click.option("--note", help="What is said of it: why it is accepted, or where it is being looked at.")
+@click.option("--html", type=click.Path(path_type=Path), metavar="FILE", help="Write a page with every series and its changes.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON: for CSV files a list of confirmed changes, one object a file.")
+def command(
+    sources: tuple[str, ...], threshold: float, results: Path, change: str | None, note: str | None, html: Path | None, as_json: bool
+) -> None:
+    r"""Find when a figure changed: in the stored runs of WORKLOADs (all by default), or in CSV files with a column `value`.
 
-    Informs, and exits 0 whatever it finds. A change that was later undone stays listed; suspects, too young or too unsure of
-    their place to confirm, are shown apart and are not in the JSON.
+    Informs, and exits 0 whatever it finds. A change that was later undone stays listed, as does one that was acknowledged; suspects,
+    too young or too unsure of their place to confirm, are marked. In stored runs each case has a series a kind of machine; where its
+    level changed, the commits, versions and machine facts that changed there are named.
+
+    \b
+    hwbench history
+    hwbench history gpt lstm --html history.html
+    hwbench history gpt --acknowledge 3f2a91cc --note "the price of checkpoints, accepted"
+    hwbench history series.csv --json
     """
-    for source in sources:
-        if not source.endswith(".csv"):
-            raise UserError(f"{source!r} is not a .csv file", hint="give series as FILE.csv with a column 'value'")
+    files = [source for source in sources if source.endswith(".csv")]
+    if files and len(files) < len(sources):
+        other = next(source for source in sources if source not in files)
+        raise UserError(f"{other!r} is not a .csv file", hint="give either files or the names of workloads")
+    if (change is None) != (note is None):
+        raise UserError("--acknowledge ID and --note TEXT belong together", hint='hwbench history --acknowledge ID --note "why"')
+    if files and (change is not None or html is not None):
+        raise UserError("--acknowledge and --html are for stored runs, not for CSV files", hint="leave the files away")
+    if files:
+        _files(files, threshold, as_json)
+    else:
+        _stored(sources, threshold, results, (change, note), html, as_json)
+
+
+def _stored(
+    workloads: tuple[str, ...], threshold: float, results: Path, said: tuple[str | None, str | None], html: Path | None, as_json: bool
+) -> None:
+    from rich.console import Console
+
+    from ._history_view import change_words, history_view
+    from ._stored_history import acknowledge, stored_history
+
+    found = stored_history(results, workloads, threshold / 100)
+    change, note = said
+    if change is not None and note is not None:
+        known = acknowledge(results, found, change, note)
+        click.echo(f"acknowledged {known.id}, {change_words(known)} from run {known.first_run}: {note}", err=as_json)
+        found = stored_history(results, workloads, threshold / 100)
+    if html is not None:
+        from hwbench.core.codec import write_atomic
+        from hwbench.reports._history_page import render
+
+        write_atomic(html, render(found).encode())
+        click.echo(f"history: {html}", err=as_json)
+    if as_json:
+        click.echo(to_json(found, pretty=True), nl=False)
+    elif change is None and html is None:
+        Console(file=sys.stdout, highlight=False).print(history_view(found))
+
+
+def _files(sources: list[str], threshold: float, as_json: bool) -> None:
+    """Histories from elsewhere."""
     from hwbench.analyse.changepoints import change_points, confirmed
     from hwbench.analyse.series import read_series
 
@@ -88,13 +139,3 @@ def _print_changes(console: "Console", one: Series, changes: list[ChangePoint]) 
 def _word(change: ChangePoint) -> str:
     word = "slower" if change.ratio > 1 else "faster"
     return f"{word}, then recovered" if change.recovered else word
-
-
-def sparkline(values: tuple[float, ...], width: int = _SPARKLINE_WIDTH) -> str:
-    """At most `width` bars from the lowest to the highest value; longer series by the medians of equal parts."""
-    import statistics
-
-    parts = min(width, len(values))
-    points = [statistics.median(values[i * len(values) // parts : (i + 1) * len(values) // parts]) for i in range(parts)]
-    low, span = min(points), (max(points) - min(points)) or 1.0
-    return "".join(_BARS[min(len(_BARS) - 1, int((p - low) / span * len(_BARS)))] for p in points)

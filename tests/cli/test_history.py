@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from hwbench.cli.history import sparkline
+from hwbench.cli._sparkline import sparkline
 from hwbench.cli.main import cli
 from hwbench.core.errors import UserError
 
