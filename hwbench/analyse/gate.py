@@ -62,16 +62,16 @@ def checked_rules(rules: Rules, source: str, *, has_baseline: bool) -> Rules:
 
 
 def slowdown_limit(rule: Rule, where: str = "rule") -> float | None:
-    """The largest slowdown as a fraction; None where the rule has none. UserError for what isn't "5%" or a fraction from 0.001 to 10."""
+    """The largest slowdown as a fraction; None where the rule has none. UserError for what is neither "5%" nor a fraction up to 1."""
     given = rule.largest_slowdown
     if given is None:
         return None
+    text = str(given).strip()
     try:
-        text = str(given).strip()
         value = float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
     except ValueError:
         value = math.nan
-    if not 0.001 <= value <= 10:
+    if not 0.001 <= value <= (10 if text.endswith("%") else 1):
         raise UserError(f'{where}: largest_slowdown: expected "5%" or 0.05 (0.1 % to 1000 %), found {given!r}')
     return value
 

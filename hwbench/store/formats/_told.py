@@ -92,8 +92,8 @@ def shaped(value: Any, type_: type[T], source: str) -> T:
     """Plain values as a type that lists only the keys that are understood; UserError names the key that is of another type."""
     try:
         return msgspec.convert(value, type_)
-    except (msgspec.ValidationError, RecursionError) as error:
-        raise UserError(f"{source}: {str(error).replace('`', '')}", hint="is it damaged, or edited by hand?") from error
+    except (msgspec.ValidationError, UnicodeEncodeError, RecursionError) as error:  # the second: half of a surrogate pair
+        raise UserError(f"{source}: {clean(str(error)).replace('`', '')}", hint="is it damaged, or edited by hand?") from error
 
 
 def clean(text: str) -> str:
