@@ -16,7 +16,7 @@ FORMATS = ("pytest-benchmark", "csv", "parquet", "openmetrics")
 @click.option("--output", required=True, metavar="FILE", help="Where to, - for standard output.")
 @click.option("--results", type=click.Path(path_type=Path), default=Path("hwbench-results"), show_default=True, help="The results folder.")
 def command(run: str | None, format_: str, output: str, results: Path) -> None:
-    r"""Write all samples of RUN (the newest by default) to FILE.
+    """Write all samples of RUN (the newest by default) to FILE.
 
     CSV and Parquet have a row a sample. A pytest-benchmark file holds one process: a run of several makes FILE-1, FILE-2 …, and
     a run that was imported from pytest-benchmark comes back byte for byte.

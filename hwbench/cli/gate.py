@@ -22,7 +22,7 @@ from ._gate_formats import FORMATS, conclusion
 def command(
     run: str | None, rules_file: Path, baseline: str | None, formats: tuple[str, ...], outputs: tuple[str, ...], results: Path
 ) -> None:
-    r"""Judge RUN (the newest by default) by the rules of a file. Exit status 1 where a check fails, 2 where the rules make no sense.
+    """Judge RUN (the newest by default) by the rules of a file. Exit status 1 where a check fails, 2 where the rules make no sense.
 
     \b
     [[rules]]

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 @click.option("--commit", metavar="COMMIT", help="Of which commit all files are, where they don't say; several are then processes of it.")
 @click.option("--results", type=click.Path(path_type=Path), default=Path("hwbench-results"), show_default=True, help="The results folder.")
 def command(files: tuple[Path, ...], commit: str | None, results: Path) -> None:
-    r"""Read FILEs of other tools, known by their content, into runs that report, compare, history, gate and export take.
+    """Read FILEs of other tools, known by their content, into runs that report, compare, history, gate and export take.
 
     One file is one process. Files of one commit, kind and machine become one run of several processes, any other file a run of
     its own; files are never pooled. What a format doesn't tell stays unknown, with the reason. The file is kept byte for byte.
