@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-COMMANDS = sorted(f.stem.replace("_", "-") for f in (ROOT / "hwbench" / "cli").glob("*.py") if f.stem != "main" and f.stem[0] != "_")
+COMMANDS = sorted(f.stem.rstrip("_").replace("_", "-") for f in (ROOT / "hwbench" / "cli").glob("*.py") if f.stem != "main" and f.stem[0] != "_")
 HEAVY = ("torch", "numpy", "pandas", "plotly", "scipy")
 
 
@@ -27,6 +27,7 @@ def test_each_command_has_help_with_examples(command: str) -> None:
     ran = hwbench(command, "--help")
     assert ran.returncode == 0, ran.stderr
     assert ran.stdout.startswith(f"Usage: hwbench {command}")
+    assert "\n  hwbench " in ran.stdout, "an example on a line of its own"
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["list", "workloads"], ["probe", "--json"], ["run", "--help"], ["size", "--help"]])
