@@ -17,7 +17,7 @@ from .sessions import Session
 
 THRESHOLD_FRACTION: Final = 0.02
 """Changes below this are nobody's concern: never called slower or faster; an interval within it is "same"."""
-ALPHA: Final = 0.01
+ALPHA: Final = 0.015
 """Two-sided error of a verdict, and what the interval leaves outside. Replays show fewer false alarms: docs/statistics.md."""
 FEWEST_ROUNDS: Final = 6
 FEWEST_PROCESSES: Final = 3

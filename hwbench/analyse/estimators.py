@@ -1,8 +1,9 @@
-"""How much slower B is than A, and how sure that is: five estimators over one kernel's cells, label swaps, a jackknife.
+"""How much slower B is than A, and how sure that is: five estimators over one kernel's cells, label swaps, processes left out.
 
 docs/statistics.md says why each constant is what it is, and what was tried and left.
 """
 
+import itertools
 import math
 import zlib
 from collections.abc import Sequence
@@ -21,6 +22,9 @@ SYSTEMATIC_ERROR: Final = 0.002
 """Standard error (of a log ratio) that more rounds of one session don't lessen: clocks, and where memory happened to lie."""
 ESTIMATOR_ERROR: Final = 0.002
 """Standard error added to each estimator's own before weighting: none is trusted alone because its swaps look quiet."""
+LOTTERY_SPREAD: Final = 0.15
+"""Standard deviation of processes' own log ratios beyond which a process is a draw: its memory's place decides, not the code."""
+MOST_SUBSETS: Final = 40
 LOW_ROUNDS_FRACTION: Final = 0.25
 LOW_BLOCKS_FRACTION: Final = 0.05
 _SMALLEST_SCALE: Final = 1e-4
@@ -44,17 +48,18 @@ def estimate(of: Cells) -> Estimate:
 
     The data are first aligned (B divided by the ratio found), so that a true difference does not widen the swaps' spread.
     Weights are 1 / (swap variance + ESTIMATOR_ERROR^2). Rounds of one process may share what it brought; so where the
-    jackknife over processes exceeds the variance of the weighted sum under the same swaps, the excess is added, and the
-    degrees of freedom are Satterthwaite's (1946) for the two parts. SYSTEMATIC_ERROR joins in quadrature.
+    variance over processes exceeds that of the weighted sum under the same swaps, the excess is added, and the degrees of
+    freedom are Satterthwaite's (1946) for the two parts. SYSTEMATIC_ERROR joins in quadrature.
     """
     views, rounds, processes = _views(of), len(of.round_low), len(np.unique(of.round_process))
     estimates = _estimates([view.logs[None] for view in views])[:, 0]
-    swaps = label_swaps(rounds, zlib.crc32(np.sort(of.round_low, axis=1).tobytes()))
+    seed = zlib.crc32(np.sort(of.round_low, axis=1).tobytes())
+    swaps = label_swaps(rounds, seed)
     swapped = _estimates([_swapped(view, shift, swaps) for view, shift in zip(views, estimates, strict=True)])
     weights = 1 / ((swapped**2).mean(axis=1) + ESTIMATOR_ERROR**2)
     weights /= weights.sum()
     between_rounds = float(((weights @ swapped) ** 2).mean())
-    excess = max(0.0, _jackknife_variance(views, of.round_process, weights) - between_rounds)
+    excess = max(0.0, _process_variance(views, of.round_process, weights, seed) - between_rounds)
     variance = between_rounds + excess + SYSTEMATIC_ERROR**2
     lost = between_rounds**2 / (rounds - 1) + excess**2 / max(processes - 1, 1)
     freedom = min(float(rounds - 1), variance**2 / lost) if lost > 0 else float(rounds - 1)
@@ -87,18 +92,39 @@ def _swapped(view: _View, shift: float, swaps: NDArray[np.bool_]) -> Array:
     return np.asarray(np.where(swaps[:, view.round, None], aligned[:, ::-1], aligned))
 
 
-def _jackknife_variance(views: Sequence[_View], round_process: NDArray[np.int64], weights: Array) -> float:
-    """Variance of the weighted estimate over processes: (n - 1) / n times the squared deviations with one left out (Efron 1982)."""
+def _process_variance(views: Sequence[_View], round_process: NDArray[np.int64], weights: Array, seed: int) -> float:
+    """Variance of the weighted estimate over processes; 0 for one process.
+
+    The jackknife that leaves out sqrt(n) of n processes (Shao and Wu 1989): leaving out one tells too little of medians and
+    floors, which stay where the majority is. Where the processes' own ratios differ beyond LOTTERY_SPREAD (the middle one of
+    the estimators' standard deviations), each process is a draw, and the variance of a mean of draws counts if it is larger.
+    """
     processes = np.unique(round_process)
     if len(processes) < 2:
         return 0.0
-    left_out = [float(weights @ _estimates(_without(process, views, round_process))[:, 0]) for process in processes]
-    return (len(processes) - 1) * float(np.var(left_out))
+
+    def estimates_of(chosen: NDArray[np.int64]) -> Array:
+        return _estimates(_only(chosen, views, round_process))[:, 0]
+
+    left_out = math.isqrt(len(processes))
+    kept = len(processes) - left_out
+    parts = np.array([weights @ estimates_of(chosen) for chosen in _subsets(processes, kept, seed)])
+    variance = kept / left_out * float(((parts - weights @ estimates_of(processes)) ** 2).mean())
+    spread = float(np.median(np.std([estimates_of(np.array([process])) for process in processes], axis=0, ddof=1)))
+    return max(variance, spread**2 / len(processes)) if spread > LOTTERY_SPREAD else variance
 
 
-def _without(process: int, views: Sequence[_View], round_process: NDArray[np.int64]) -> list[Array]:
-    """The views' log times [1, n, 2] without a process's; where only it had quiet pairs, all pairs of the others stand in."""
-    logs = [view.logs[None, round_process[view.round] != process] for view in views]
+def _subsets(processes: NDArray[np.int64], size: int, seed: int) -> list[NDArray[np.int64]]:
+    """All subsets of `size`, or MOST_SUBSETS drawn at random where there are more."""
+    if math.comb(len(processes), size) <= MOST_SUBSETS:
+        return [np.array(chosen) for chosen in itertools.combinations(processes, size)]
+    rng = np.random.default_rng(seed)
+    return [rng.choice(processes, size, replace=False) for _ in range(MOST_SUBSETS)]
+
+
+def _only(chosen: NDArray[np.int64], views: Sequence[_View], round_process: NDArray[np.int64]) -> list[Array]:
+    """The views' log times [1, n, 2] of some processes; where these had no quiet pair, all their pairs stand in."""
+    logs = [view.logs[None, np.isin(round_process[view.round], chosen)] for view in views]
     return logs if logs[-1].shape[1] else [*logs[:-1], logs[2]]
 
 

@@ -9,12 +9,14 @@ from scipy import special
 
 from hwbench.core.comparison import CANT_TELL, Comparison, Verdict
 
-from .ab import ALPHA, POWER_FRACTION
+from .ab import POWER_FRACTION
 
 STORED_THRESHOLD_FRACTION: Final = 0.05
 """Above an interleaved session's: the machine itself drifts by more than 2 % between runs."""
 FEWEST_STORED_PROCESSES: Final = 5
 """A side: with fewer, no arrangement of the labels is rarer than 1 %."""
+STORED_ALPHA: Final = 0.01
+"""Two-sided error of a verdict, were the machine the same in both runs."""
 STORED_NOTE: Final = "stored runs were not interleaved: a machine that changed between them looks the same; `hwbench ab` can tell"
 
 
@@ -24,7 +26,7 @@ def compare_process_values(
     candidate: Sequence[float],
     *,
     threshold_fraction: float = STORED_THRESHOLD_FRACTION,
-    alpha: float = ALPHA,
+    alpha: float = STORED_ALPHA,
 ) -> Comparison:
     """CANDIDATE against BASE from one value per process (a time: lower is better), in any unit, the same on both sides.
 

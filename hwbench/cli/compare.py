@@ -38,7 +38,7 @@ def command(
     results: Path,
     as_json: bool,
 ) -> None:
-    r"""Say which of two versions is slower: B against A, or CANDIDATE against BASE.
+    """Say which of two versions is slower: B against A, or CANDIDATE against BASE.
 
     Four verdicts: slower, faster, same (the whole interval lies within the threshold), can't tell (with the smallest change
     that the data would have shown). Informs, and exits 0 whatever the verdict; `hwbench gate` is what fails.
@@ -119,18 +119,19 @@ def _print_tables(judged: list[tuple[str, list[Comparison]]], threshold: float) 
 
     console = Console(file=sys.stdout)
     for source, found in judged:
-        console.print(_table(source, found))
+        console.print(source, markup=False, highlight=False, soft_wrap=True)
+        console.print(_table(found))
         for comparison in found:
             if comparison.note:
                 console.print(f"{comparison.kernel}: {comparison.note}", markup=False, highlight=False)
-    console.print(f"B against A; changes below {threshold:g} % count as same; intervals at 99 %.", markup=False)
+    console.print(f"B against A; changes below {threshold:g} % count as same; intervals at 98.5 %.", markup=False)
 
 
-def _table(source: str, found: list[Comparison]) -> "Table":
+def _table(found: list[Comparison]) -> "Table":
     from rich.markup import escape
     from rich.table import Table
 
-    table = Table("kernel", "verdict", "time B / A", "interval", "detectable", title=escape(source), title_justify="left")
+    table = Table("kernel", "verdict", "time B / A", "interval", "detectable")
     for c in found:
         ratio = "–" if c.ratio is None else f"{c.ratio:.3f}"
         interval = "–" if c.ratio_low is None or c.ratio_high is None else f"{c.ratio_low:.3f} to {c.ratio_high:.3f}"

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 def command(
     sources: tuple[str, ...], threshold: float, results: Path, change: str | None, note: str | None, html: Path | None, as_json: bool
 ) -> None:
-    r"""Find when a figure changed: in the stored runs of WORKLOADs (all by default), or in CSV files with a column `value`.
+    """Find when a figure changed: in the stored runs of WORKLOADs (all by default), or in CSV files with a column `value`.
 
     Informs, and exits 0 whatever it finds. A change that was later undone stays listed, as does one that was acknowledged; suspects,
     too young or too unsure of their place to confirm, are marked. In stored runs each case has a series a kind of machine; where its
@@ -111,7 +111,7 @@ def _print_tables(found: list[tuple[str, Series, list[ChangePoint]]]) -> None:
 
     console = Console(file=sys.stdout, highlight=False)
     for source, one, changes in found:
-        console.print(f"{source}: {len(one.values)} points", markup=False)
+        console.print(f"{source}: {len(one.values)} points", markup=False, soft_wrap=True)
         console.print(f"  {sparkline(one.values)}", markup=False)
         if one.note:
             console.print(f"  note: {one.note}", markup=False)

@@ -2,7 +2,7 @@ import dataclasses
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hwbench.analyse.ab import judge_cells, judge_session
@@ -141,6 +141,7 @@ def test_unequal_blocks_and_equal_times_are_no_obstacle() -> None:
     assert only(judge_session(session(noise=0.0))).verdict == "same"
 
 
+@settings(deadline=None)
 @given(st.integers(2, 9), st.integers(0, 1000))
 def test_a_scale_common_to_both_sides_changes_nothing(rounds: int, seed: int) -> None:
     of = cells(session(rounds, noise=0.1, seed=seed), 0, "cpu")

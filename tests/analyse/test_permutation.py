@@ -1,5 +1,5 @@
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hwbench.analyse.permutation import SWAPS, holm, label_swaps, look_alphas
@@ -24,6 +24,7 @@ def test_holm_in_a_known_case() -> None:
     assert holm([]) == []
 
 
+@settings(deadline=None)
 @given(st.lists(st.floats(0, 1), max_size=12))
 def test_holm_never_lowers_a_p_value_and_keeps_their_order(values: list[float]) -> None:
     adjusted = holm(values)

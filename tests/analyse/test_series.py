@@ -1,7 +1,7 @@
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hwbench.analyse.series import parse_series, read_series
@@ -54,6 +54,7 @@ def test_a_missing_file_is_refused(tmp_path: Path) -> None:
         read_series(tmp_path / "none.csv")
 
 
+@settings(deadline=None)
 @given(st.text(max_size=200))
 def test_any_text_is_read_or_refused(text: str) -> None:
     for body in (text, f"value\n{text}"):

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hwbench.analyse.sessions import NEEDED_COLUMNS, SESSION_COLUMNS, parse_session, read_session
@@ -75,6 +75,7 @@ def test_a_missing_file_and_a_folder_are_refused(tmp_path: Path) -> None:
             read_session(path)
 
 
+@settings(deadline=None)
 @given(st.text(max_size=200))
 def test_any_text_is_read_or_refused(text: str) -> None:
     for body in (text, f"{HEADER}\n{text}"):

@@ -2,7 +2,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hwbench.analyse.statistics import floor_reached, interval, noise_warnings, relative_width, steady_state_start
@@ -29,6 +29,7 @@ def test_six_are_the_fewest_without_an_assumption() -> None:
     assert "Student" in interval([1, 2, 3, 4, 5]).method
 
 
+@settings(deadline=None)
 @given(st.lists(times, min_size=2, max_size=40))
 def test_an_interval_holds_its_median(values: list[float]) -> None:
     found = interval(values)

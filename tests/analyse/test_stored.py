@@ -2,7 +2,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hwbench.analyse.stored import STORED_NOTE, compare_process_values
@@ -45,6 +45,7 @@ def test_bad_input_gives_cant_tell_and_a_word(base: list[float], candidate: list
     assert says in found.note
 
 
+@settings(deadline=None)
 @given(times, times)
 def test_the_ratio_lies_in_its_interval_and_turns_over_with_the_sides(base: list[float], candidate: list[float]) -> None:
     found, back = compare_process_values("k", base, candidate), compare_process_values("k", candidate, base)
