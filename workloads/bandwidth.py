@@ -5,7 +5,6 @@ The read that a write to a cache line first costs (write-allocate) is not counte
 numba with ordinary stores; docs/ceilings.md compares them with STREAM and likwid-bench.
 """
 
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from hwbench.core.cpulist import parse_cpu_list
@@ -16,6 +15,7 @@ from hwbench.core.workload import Block, Check, Context, Cost, Kernel, Operator,
 
 from ._count import element_bytes, need_positive
 from ._memory import Pages, empty
+from ._team import team, together
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -80,25 +80,23 @@ def build(config: Config, context: Context) -> Kernel:
     element: type[np.floating[Any]] = np.float32 if context.dtype == "fp32" else np.float64
     size, repeats = _elements(config, np.dtype(element).itemsize), _repeats(config)
     stream = getattr(_native.streams(), config.kernel)
-    pools = _threads(config)
-    parts = [pool.submit(_first_touch, size, element, config).result() for pool in pools]
-    stream(*(array[:1] for array in parts[0]), SCALE, 1)  # compiles
-    calls: list[Callable[[], float]] = [lambda part=part: stream(*part, SCALE, repeats) for part in parts]  # type: ignore[misc]
+    members = team(config.threads, _cpus(config))
+    parts = together(members, [lambda: _first_touch(size, element, config)] * config.threads)
 
-    def run() -> None:
-        for waiting in [pool.submit(call) for pool, call in zip(pools, calls, strict=True)]:
-            waiting.result()
+    def passes(count: int) -> "list[Callable[[], float]]":
+        return [lambda part=part: stream(*part, SCALE, count) for part in parts]  # type: ignore[misc]
+
+    stream(*(array[:1] for array in parts[0]), SCALE, 1)  # compiles
+    calls = passes(repeats)
 
     def check() -> Check:
         """The last pass's result, element by element: exact but for triad's two roundings, each half a unit in the last place."""
-        for pool, part in zip(pools, parts, strict=True):
-            a, b, c = part
-            pool.submit(stream, a, b, c, SCALE, 1).result()
+        together(members, passes(1))
         error = max(_error(config.kernel, part, stream) for part in parts)
         tolerance = 2 * float(np.finfo(element).eps) if config.kernel == "triad" else 0.0
         return Check(name=config.kernel, error=error, tolerance=tolerance, reference="float64 on the CPU")
 
-    return Kernel(run=run, check=check, warnings=_warnings(config))
+    return Kernel(run=lambda: together(members, calls), check=check, warnings=_warnings(config))
 
 
 def _warnings(config: Config) -> tuple[str, ...]:
@@ -121,18 +119,16 @@ def _repeats(config: Config) -> int:
     return max(1, _LEAST_BYTES_A_CALL * config.threads // config.working_set_bytes)
 
 
-def _threads(config: Config) -> list[ThreadPoolExecutor]:
-    """One thread for each part, pinned where CPUs are named; they end when nobody refers to them any more."""
+def _cpus(config: Config) -> list[int]:
+    """The CPUs that were named, ascending, as far as there are threads for them."""
     import os
 
     cpus = sorted(parse_cpu_list(config.cpus))
-    if not cpus:
-        return [ThreadPoolExecutor(1) for _ in range(config.threads)]
-    if len(cpus) < config.threads:
+    if cpus and len(cpus) < config.threads:
         raise UserError(f"threads={config.threads}: more than the {len(cpus)} CPUs of cpus={config.cpus!r}")
     if missing := set(cpus[: config.threads]) - os.sched_getaffinity(0):
         raise UnavailableError(f"bandwidth: this process may not run on CPU {min(missing)} of cpus={config.cpus!r}")
-    return [ThreadPoolExecutor(1, initializer=os.sched_setaffinity, initargs=(0, {cpu})) for cpu in cpus[: config.threads]]
+    return cpus[: config.threads]
 
 
 def _first_touch(size: int, element: "type[np.floating[Any]]", config: Config) -> "tuple[Floats, Floats, Floats]":

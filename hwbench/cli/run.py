@@ -137,7 +137,7 @@ def new_run(plan: Suite, suite: str, device: str, results: Path, options: dict[s
     """
     inventory = take_inventory()
     run_id = store.new_run_id()
-    wanted = schedule.shuffled(cases.expand(plan, origin.device_of(device, inventory)), run_id)
+    wanted = schedule.shuffled(_cases(plan, origin.device_of(device, inventory), inventory), run_id)
     if explicit:
         cases.check_cpus(wanted, _cpus(inventory))
     settings = {**options, "order": f"random within a launch, seed {run_id}", "environment": environment.SETTINGS}

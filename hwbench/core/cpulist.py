@@ -1,5 +1,7 @@
 """The kernel's list form of CPUs and nodes: "0-3,8"."""
 
+from collections.abc import Iterable
+
 from hwbench.core.errors import UserError
 
 _MOST = 1 << 16
@@ -18,3 +20,14 @@ def parse_cpu_list(text: str) -> set[int]:
             raise UserError(f"CPU list {text!r}: {part} is not a range of CPUs")
         numbers.update(range(low, high + 1))
     return numbers
+
+
+def format_cpu_list(numbers: Iterable[int]) -> str:
+    """Numbers in the list form, ascending, neighbours as a range: {0, 1, 2, 8} is "0-2,8"."""
+    parts: list[list[int]] = []
+    for number in sorted(set(numbers)):
+        if parts and parts[-1][-1] == number - 1:
+            parts[-1][1:] = [number]
+        else:
+            parts.append([number])
+    return ",".join("-".join(map(str, part)) for part in parts)

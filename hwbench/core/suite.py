@@ -10,7 +10,7 @@ class Entry(Value):
 
     workload: str
     set: dict[str, Any] = {}
-    """Configuration by key; a list sweeps over its values."""
+    """Configuration by key; a list sweeps over its values. A word in <> stands for a number of the machine (hwbench.run.fitting)."""
     layouts: tuple[str, ...] | None = None
     dtypes: tuple[str, ...] | None = None
     devices: tuple[Literal["cpu", "accelerator"], ...] = ("cpu", "accelerator")
@@ -26,4 +26,6 @@ class Suite(Value):
     dtypes: tuple[str, ...] = ("fp32",)
     processes: int = 1
     time_budget_s: float | None = None
+    host: bool = False
+    """Whether the CPUs are measured too where the run is one of an accelerator: entries for CPUs, beside those for accelerators."""
     entries: tuple[Entry, ...]

@@ -10,9 +10,11 @@ from hypothesis import strategies as st
 
 from hwbench.core import registry
 from hwbench.core.errors import UserError
+from hwbench.core.inventory import Inventory
 from hwbench.core.record import Case
 from hwbench.core.suite import Entry, Suite
 from hwbench.run import cases
+from hwbench.run.fitting import fitted
 
 MINE = str(Path(__file__).with_name("behaving.py"))
 
@@ -130,7 +132,7 @@ def test_unknown_names_get_the_nearest_workload_or_model() -> None:
 @pytest.mark.parametrize("name", ["quick", "ceilings"])
 @pytest.mark.parametrize("device", ["cpu", "cuda"])
 def test_the_suites_that_come_with_hwbench_expand(name: str, device: str) -> None:
-    found = cases.expand(registry.load_suite(name), device)
+    found = cases.expand(fitted(registry.load_suite(name), Inventory(), device), device)
     assert len(found) >= 12
     assert {case.layout for case in found} == {"single", "dp=2"}
 

@@ -1,11 +1,14 @@
 """The compiled streams, the chase, transfers, collectives and the disk: right results, the bytes they claim, and clear refusals."""
 
+import os
+import threading
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 import torch
+from hwbench.workloads import _memory, _team, bandwidth, matmul
 
 from hwbench.core import registry
 from hwbench.core.cpulist import parse_cpu_list
@@ -37,8 +40,6 @@ def test_streams_compute_what_they_say(kernel: str, threads: int) -> None:
 
 def test_a_stream_that_goes_wrong_is_seen() -> None:
     numpy = pytest.importorskip("numpy")
-    from hwbench.workloads import bandwidth
-
     part = (numpy.ones(10), numpy.ones(10), numpy.ones(10))
     assert bandwidth._error("triad", part, lambda *_: 0.0) > 0.1
     assert bandwidth._error("read", part, lambda *_: 11.0) > 0.05
@@ -57,8 +58,6 @@ def test_sums_of_many_single_precision_numbers_are_exact() -> None:
 @pytest.mark.parametrize("pages", ["system", "huge"])
 def test_pages_are_what_was_asked_for(pages: str) -> None:
     numpy = pytest.importorskip("numpy")
-    from hwbench.workloads import _memory
-
     mode = Path("/sys/kernel/mm/transparent_hugepage/enabled")
     if not mode.is_file() or "[madvise]" not in mode.read_text():
         pytest.skip("this system's transparent huge pages are not left to programs (madvise)")
@@ -83,18 +82,21 @@ def test_arrays_smaller_than_streams_rule_are_warned_of() -> None:
 
 
 def test_threads_stay_on_the_cpus_that_were_named() -> None:
-    pytest.importorskip("numba")
-    import os
+    cpus = sorted(os.sched_getaffinity(0))[:2]
+    members = _team.team(len(cpus), cpus)
+    for _ in range(2):
+        assert _team.together(members, [lambda: os.sched_getaffinity(0)] * len(cpus)) == [{cpu} for cpu in cpus]
+        assert os.sched_getaffinity(0) >= set(cpus), "the caller is free again"
+    assert _team.together(_team.team(2, ()), [threading.get_ident] * 2)[0] == threading.get_ident()
 
-    from hwbench.workloads import bandwidth
 
+def test_cpus_that_are_not_there_are_refused() -> None:
     cpu = min(os.sched_getaffinity(0))
-    (pool,) = bandwidth._threads(bandwidth.Config(cpus=str(cpu)))
-    assert pool.submit(os.sched_getaffinity, 0).result() == {cpu}
+    assert bandwidth._cpus(bandwidth.Config(cpus=str(cpu))) == [cpu]
     with pytest.raises(UserError, match="threads=2: more than the 1 CPUs"):
-        bandwidth._threads(bandwidth.Config(cpus=str(cpu), threads=2))
+        bandwidth._cpus(bandwidth.Config(cpus=str(cpu), threads=2))
     with pytest.raises(UnavailableError, match="may not run on CPU 65000"):
-        bandwidth._threads(bandwidth.Config(cpus="65000"))
+        bandwidth._cpus(bandwidth.Config(cpus="65000"))
 
 
 @pytest.mark.parametrize(
@@ -150,3 +152,18 @@ def test_cpu_lists() -> None:
     for text in ("a", "3-1", "1-", "0-99999999", "²"):
         with pytest.raises(UserError):
             parse_cpu_list(text)
+
+
+def test_a_product_that_would_take_a_scalar_path_for_minutes_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The rates of a CPU without sixteen-bit units are put in place of this one's: 1 GFLOP/s, where fp32 has 60."""
+    monkeypatch.setattr(matmul, "_tried_flops_per_s", lambda dtype: 60e9 if dtype == torch.float32 else 1e9)
+    half = Context(device=torch.device("cpu"), dtype="bf16")
+    with pytest.raises(UnavailableError, match=r"bf16 products run at 1.00 GFLOP/s here, fp32 at 60.0 GFLOP/s: .* would take 17.2 s"):
+        matmul.build(matmul.Config(m=2048, n=2048, k=2048), half)
+    matmul.build(matmul.Config(m=256, n=256, k=256), half)
+    monkeypatch.setattr(matmul, "_tried_flops_per_s", lambda dtype: 20e9 if dtype == torch.float32 else 5e9)
+    matmul.build(matmul.Config(m=2048, n=2048, k=2048), half)
+
+
+def test_the_tried_rate_is_one() -> None:
+    assert matmul._tried_flops_per_s(torch.float32) > 1e6
