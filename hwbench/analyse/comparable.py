@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Final, NamedTuple
 
-from hwbench.core.comparability import differences
+from hwbench.core.comparability import difference_texts, differences, machine_key
 from hwbench.core.inventory import Inventory
 from hwbench.core.record import Run
 
@@ -12,26 +12,35 @@ SESSION_GAP_S: Final = 3600.0
 
 
 class Doubts(NamedTuple):
-    """Why the two runs may not be compared: other machines, or other sessions; empty where nothing is wrong."""
+    """What speaks against comparing two runs; empty where nothing does.
 
-    machine: str
-    session: str
+    `machine`: they were measured on machines of different kinds; `session`: not in one session; `changed`: which other stable
+    facts differ, such as the version of torch, which may be just what is being judged.
+    """
+
+    machine: str = ""
+    session: str = ""
+    changed: str = ""
 
 
 def doubts(before: Inventory, after: Inventory, apart_s: float | None) -> Doubts:
     """What speaks against comparing figures of two machines, measured `apart_s` seconds from each other (None: not known)."""
-    facts = [f"{one.path} was {_short(one.before)}, is {_short(one.after)}" for one in differences(before, after)]
+    facts = "; ".join(difference_texts(differences(before, after), most=3))
+    if machine_key(before) != machine_key(after):
+        return Doubts(machine=f"the machines are of different kinds: {facts}")
+    return Doubts(session=_session_doubt(before, after, apart_s), changed=f"not the same for both: {facts}" if facts else "")
+
+
+def _session_doubt(before: Inventory, after: Inventory, apart_s: float | None) -> str:
     hosts = before.machine.host_name, after.machine.host_name
-    if facts:
-        return Doubts(f"the machines differ: {'; '.join(facts[:3])}{f' and {len(facts) - 3} more' if len(facts) > 3 else ''}", "")
     if None not in hosts and hosts[0] != hosts[1]:
-        return Doubts("", f"the runs were measured on two machines of one kind, {hosts[0]} and {hosts[1]}")
+        return f"the runs were measured on two machines of one kind, {hosts[0]} and {hosts[1]}"
     if apart_s is None:
-        return Doubts("", "when the runs were measured is not known: the baseline may be of another session")
+        return "when the runs were measured is not known: the baseline may be of another session"
     if apart_s > SESSION_GAP_S:
         advice = "measure the baseline again beside the candidate"
-        return Doubts("", f"the baseline was not measured in one session with the candidate ({_hours(apart_s)} apart): {advice}")
-    return Doubts("", "")
+        return f"the baseline was not measured in one session with the candidate ({_hours(apart_s)} apart): {advice}"
+    return ""
 
 
 def apart_s(first: Run, second: Run) -> float | None:
@@ -53,8 +62,3 @@ def _span(run: Run) -> tuple[float, float]:
 
 def _hours(seconds: float) -> str:
     return f"{seconds / 3600:.1f} hours" if seconds < 172800 else f"{seconds / 86400:.0f} days"
-
-
-def _short(value: object) -> str:
-    text = "not seen" if value is None else str(value)
-    return text if len(text) <= 40 else f"{text[:39]}…"

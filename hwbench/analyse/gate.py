@@ -82,7 +82,7 @@ def gate(rules: Rules, candidate: Run, baseline: Run | None = None) -> GateResul
     UserError where a rule is about no case of either run: a renamed workload must not pass unseen.
     """
     now, before = _measured(candidate), _measured(baseline) if baseline else {}
-    doubt = _doubts(baseline, candidate) if baseline else Doubts("", "")
+    doubt = _doubts(baseline, candidate) if baseline else Doubts()
     found: list[Judgement] = []
     for number, rule in enumerate(rules.rules, start=1):
         mine = [one for one in now.values() if _about(rule, one.case)]
@@ -164,7 +164,7 @@ def _slowdown(number: int, rule: Rule, one: _Measured, before: Mapping[str, _Mea
     if base is None or not base.done:
         why = f"the baseline has no figures of it: {base.undone[0]}" if base else f"not in the baseline{_nearest(one.case, before)}"
         return _judgement(number, rule, one.case, "slowdown", "can't tell", limit=1 + limit, unit="x", why=why)
-    times = [_times(of.done, rule.metric) for of in (base, one)]
+    times = _times(rule, base, one)
     if not times[0] or not times[1]:
         return _judgement(number, rule, one.case, "slowdown", "can't tell", why=_uncounted(rule.metric))
     found = compare_process_values(one.case.key, *times, threshold_fraction=limit)
@@ -181,13 +181,27 @@ def _undecided(note: str, detectable: float | None) -> str:
     return seen or note
 
 
-def _times(done: Sequence[Measurement], metric: Metric) -> list[float]:
-    """One time per process: for a rate its reciprocal, so that more is slower. Empty where the metric's work isn't counted."""
-    if metric == "step_time_s":
-        return [statistics.median(of.step_wall_s) for of in done]
-    if metric == "floor_s":
-        return [min(of.step_wall_s) for of in done]
-    return [1 / rate for of in done if (rate := _rate(of, metric))]
+def _times(rule: Rule, base: _Measured, one: _Measured) -> tuple[list[float], list[float]]:
+    """One time per process of both sides: for a rate its reciprocal, so that more is slower. Empty where the work isn't counted.
+
+    For times the CPU time of the rank's thread where `rule.clock` asks for it and every process of both sides has it.
+    """
+    if rule.metric not in ("step_time_s", "floor_s"):
+        first, second = ([1 / rate for of in side.done if (rate := _rate(of, rule.metric))] for side in (base, one))
+        return first, second
+    middle = statistics.median if rule.metric == "step_time_s" else min
+    sides = [[_cpu_s(side.case, of) for of in side.done] for side in (base, one)]
+    if rule.clock == "wall" or not all(times for side in sides for times in side):
+        sides = [[of.step_wall_s for of in side.done] for side in (base, one)]
+    return [middle(times) for times in sides[0]], [middle(times) for times in sides[1]]
+
+
+def _cpu_s(case: Case, of: Measurement) -> tuple[float, ...]:
+    """CPU times of single calls of a lone single-threaded rank on a CPU; empty where they are not known, or their clock stood still."""
+    if len(of.ranks) != 1 or case.threads != 1 or case.device.partition(":")[0] != "cpu":
+        return ()
+    times = tuple(cpu_s / of.ranks[0].calls_per_sample for cpu_s in of.ranks[0].cpu_s)
+    return times if all(0 < time < math.inf for time in times) else ()
 
 
 def _rate(of: Measurement, metric: Metric) -> float | None:
@@ -266,9 +280,8 @@ def _adjusted(found: Sequence[Judgement], rules: Rules, now: Mapping[str, _Measu
     """The judgements, with failed slowdowns kept only where Holm's adjustment over all slowdowns that were judged keeps them."""
     keys = {_name(one.case): key for key, one in now.items()}
     judged = [i for i, one in enumerate(found) if one.check == "slowdown" and one.low is not None]
-    metrics = [rules.rules[found[i].rule - 1].metric for i in judged]
-    pairs = [(before[keys[found[i].case]], now[keys[found[i].case]]) for i in judged]
-    p_values = holm([welch_p(_times(b.done, metric), _times(n.done, metric)) for (b, n), metric in zip(pairs, metrics, strict=True)])
+    sides = [_times(rules.rules[found[i].rule - 1], before[keys[found[i].case]], now[keys[found[i].case]]) for i in judged]
+    p_values = holm([welch_p(first, second) for first, second in sides])
     kept = list(found)
     for i, p_value in zip(judged, p_values, strict=True):
         if found[i].status == "failed" and p_value > ALPHA:

@@ -130,13 +130,13 @@ def _numbers(values: Any) -> bool:
 
 def doubts_of(baseline: Baseline, machine_info: Mapping[str, Any]) -> Doubts:
     """What speaks against comparing with this baseline now: another machine, another session."""
-    changed = machine_doubt(baseline.machine_info, machine_info)
-    return Doubts(changed, "") if changed else doubts(*_same_facts(baseline.machine_info, machine_info), _age_s(baseline.moment))
+    return doubts(*_same_facts(baseline.machine_info, machine_info), _age_s(baseline.moment))
 
 
 def machine_doubt(before: Mapping[str, Any], after: Mapping[str, Any]) -> str:
-    """Which stable facts of two machine_infos differ; empty where none does. Facts that only one of them can tell are not compared."""
-    return doubts(*_same_facts(before, after), 0.0).machine
+    """What differs of two machine_infos in stable facts; empty where nothing does. Facts that only one can tell are not compared."""
+    found = doubts(*_same_facts(before, after), 0.0)
+    return found.machine or found.changed
 
 
 def _same_facts(before: Mapping[str, Any], after: Mapping[str, Any]) -> tuple[Inventory, Inventory]:

@@ -12,6 +12,7 @@ import tempfile
 import time
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -91,10 +92,15 @@ def pytest_sessionstart(session: pytest.Session) -> None:
 
 def pytest_benchmark_update_machine_info(config: pytest.Config, machine_info: dict[str, Any]) -> None:  # noqa: ARG001
     """Add the stable facts that decide whether two runs may be compared, under `hwbench`."""
+    machine_info["hwbench"] = _machine()
+
+
+@cache
+def _machine() -> dict[str, Any]:
     from hwbench.probe.inventory import take_inventory
     from hwbench.store.importing import machine_facts
 
-    machine_info["hwbench"] = machine_facts(take_inventory())
+    return machine_facts(take_inventory())
 
 
 def pytest_benchmark_compare_machine_info(config: pytest.Config, machine_info: dict[str, Any], compared_benchmark: dict[str, Any]) -> None:
@@ -167,13 +173,14 @@ def _judge(config: pytest.Config, state: _State) -> None:
 
     from ._pytest_baseline import doubts_of
 
-    doubt = doubts_of(state.baseline, _benchmarks(config).get_machine_info())
+    ours = "hwbench" in state.baseline.machine_info  # pytest-benchmark's own description takes seconds, and then adds nothing
+    doubt = doubts_of(state.baseline, {"hwbench": _machine()} if ours else _benchmarks(config).get_machine_info())
     sides = {name: (state.baseline.values.get(name, []), values) for name, values in state.values.items()}
     verdicts = compare_saved(sides, threshold_fraction=state.threshold_fraction)
     if doubt.machine:
         verdicts = {name: _undecided(one) for name, one in verdicts.items()}
     state.verdicts = verdicts
-    state.notes += [text for text in (doubt.machine and f"{doubt.machine}: no verdict can be given", doubt.session) if text]
+    state.notes += [text for text in (doubt.machine and f"{doubt.machine}: no verdict can be given", doubt.session, doubt.changed) if text]
     state.notes += [f"{name}: {state.baseline.missing(name)}" for name, (base, _) in sides.items() if not base]
 
 

@@ -44,6 +44,9 @@ def comparison_facts(inventory: Inventory) -> dict[str, Any]:
     """Every fact of the key by its dotted name, as plain values."""
     plain = msgspec.to_builtins(inventory)
     facts = {path: _at(plain, path) for path in _STABLE}
+    # Without the nodes' sizes: where a hypervisor plugs memory in and out, a node's changes from one minute to the next.
+    nodes = facts["memory.numa_nodes"]
+    facts["memory.numa_nodes"] = nodes and [{name: node[name] for name in ("id", "kind", "cpu_list", "distances")} for node in nodes]
     devices = (plain.get("accelerators") or {}).get("devices") or ()
     facts["accelerators.devices"] = [_device(device) for device in devices]
     return facts

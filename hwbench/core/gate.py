@@ -26,6 +26,8 @@ class Rule(Value):
     set: dict[str, Any] = {}
     """Settings that the case's configuration must have."""
     metric: Metric = "step_time_s"
+    clock: Literal["cpu", "wall"] = "cpu"
+    """For slowdowns of step_time_s and floor_s: the thread's CPU time where both runs know it of a lone rank on a CPU, or wall time."""
     largest_slowdown: float | str | None = None
     """The most that the time may grow over the baseline: "5%" or 0.05."""
     smallest_throughput: float | None = None

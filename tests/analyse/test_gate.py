@@ -74,7 +74,31 @@ def test_another_machine_can_not_tell_and_is_named() -> None:
     other = msgspec.structs.replace(other, header=msgspec.structs.replace(other.header, inventory=elsewhere))
     result = judged(msgspec.structs.replace(SLOWDOWN, older_baseline="trust"), measured(1.5), other)
     assert only(result).status == "can't tell"
-    assert "cpu.model was Another CPU" in result.flags[0]
+    assert "cpu.model Another CPU → AMD" in result.flags[0]
+
+
+def test_another_version_of_torch_is_flagged_and_judged() -> None:
+    other = measured()
+    here = inventory()
+    older = msgspec.structs.replace(here, software=msgspec.structs.replace(here.software, torch="2.12.0"))
+    result = judged(SLOWDOWN, measured(1.5), msgspec.structs.replace(other, header=msgspec.structs.replace(other.header, inventory=older)))
+    assert only(result).status == "failed"
+    assert result.flags == ("not the same for both: software.torch 2.12.0 → 2.13.0",)
+
+
+def test_cpu_time_decides_where_both_sides_have_it_unless_the_rule_says_wall() -> None:
+    def waiting(made: Run) -> Run:
+        """The same CPU times, in twice the wall time: others were running."""
+
+        def slept(one: Record) -> Record:
+            assert one.measurement is not None
+            ranks = tuple(msgspec.structs.replace(r, wall_s=tuple(2 * s for s in r.wall_s)) for r in one.measurement.ranks)
+            return msgspec.structs.replace(one, measurement=msgspec.structs.replace(one.measurement, ranks=ranks))
+
+        return msgspec.structs.replace(made, records=tuple(slept(one) for one in made.records))
+
+    assert only(judged(SLOWDOWN, waiting(measured()), measured(id="base"))).status == "passed"
+    assert only(judged(msgspec.structs.replace(SLOWDOWN, clock="wall"), waiting(measured()), measured(id="base"))).status == "failed"
 
 
 def test_a_baseline_of_another_session_can_not_tell_unless_it_is_trusted() -> None:
