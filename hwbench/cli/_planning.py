@@ -83,7 +83,7 @@ def load_model(name: str, settings: dict[str, Any]) -> "Model":
     def cost_of(micro_batch: int, dtype: str) -> Cost:
         return workload.cost(msgspec.structs.replace(config, **{BATCH_FIELD: micro_batch}), dtype)
 
-    shape = _shape(preset.workload, codec.to_builtins(config))
+    shape = shape_of(preset.workload, codec.to_builtins(config))
     return Model(name=Path(name).stem if name.endswith(".toml") else name, cost_of=cost_of, shape=shape)
 
 
@@ -92,7 +92,7 @@ DECODERS = {"gpt": "0", "llama": "1"}
 COLUMNS = {"layers": "layers", "hidden": "hidden", "heads": "heads", "seq_len": "seq_len", "vocab": "vocabulary"}
 
 
-def _shape(workload: str, config: dict[str, Any]) -> dict[str, str]:
+def shape_of(workload: str, config: dict[str, Any]) -> dict[str, str]:
     """A decoder's sizes in the columns of the published table; empty for another workload."""
     if workload not in DECODERS:
         return {}
@@ -133,9 +133,12 @@ def load_clusters(texts: Sequence[str], *, settings: dict[str, Any], here: Clust
 
 
 def calibrated(results: Path, run: str | None) -> ClusterProfile:
-    """The machine of a stored run, as that run calibrates it; the newest run where none is named."""
+    """The machine of a stored run, as that run calibrates it, with what software added to its training steps; the newest run by default."""
     from hwbench.analyse.calibrate import calibrate
     from hwbench.store.find import find_run
     from hwbench.store.read import read_run
 
-    return calibrate(read_run(find_run(results, run)))
+    from ._verification import with_step_factor
+
+    read = read_run(find_run(results, run))
+    return with_step_factor(calibrate(read), read)

@@ -1,6 +1,9 @@
 """Predictions for what a run measured: the calibrated machine, the workload's cost and the layout's messages, put together."""
 
 from collections.abc import Mapping, Sequence
+from statistics import median
+
+from msgspec.structs import replace
 
 from hwbench.core import codec
 from hwbench.core.errors import UserError
@@ -41,3 +44,35 @@ def _predict(case: Case, profile: ClusterProfile, workloads: Mapping[str, Worklo
 def _fitted(case: Case) -> bool:
     """Calibration takes the cost of communication from training steps that several ranks share."""
     return case.layout != "single"
+
+
+LEAST_SPREAD = 1.15
+"""A few steps agree better with each other than a step of another model will."""
+
+
+def with_step_factor(profile: ClusterProfile, run: Run) -> ClusterProfile:
+    """The profile with what software added to the run's own training steps: the median of measured over predicted, one rank each.
+
+    At least 1: a step that beats its ceilings tells that they were measured while the machine was busy. `verified` goes on predicting
+    without it, so that the error it reports is that of a prediction and not of a fit.
+    """
+    from .report import installed_workloads
+
+    steps = [one for one in verified([run], installed_workloads([run])) if one.layout == "single" and one.predicted_s > 0]
+    if not steps:
+        return profile
+    ratios = sorted(one.measured_s / one.predicted_s for one in steps)
+    factor = max(1.0, median(ratios))
+    spread = max(LEAST_SPREAD, ratios[-1] / factor, factor / min(factor, ratios[0])) if len(ratios) > 1 else None
+    names = ", ".join(sorted({one.workload for one in steps}))
+    source = f"measured here, run {run.header.id}: training steps of {names} over their predictions from the ceilings"
+    keys = ["efficiency.step_factor", *(["efficiency.step_factor_spread"] if spread is not None else [])]
+    count = "1 training step" if len(steps) == 1 else f"{len(steps)} training steps"
+    took = f"{count} of this run ({names}) took {median(ratios):.2f} times the prediction from its ceilings"
+    odd = "; below 1 the ceilings were disturbed, measure them again" if median(ratios) < 1 else "; a sizing multiplies by that"
+    return replace(
+        profile,
+        efficiency=replace(profile.efficiency, step_factor=factor, step_factor_spread=spread),
+        sources=profile.sources | dict.fromkeys(keys, source),
+        notes=(*(one for one in profile.notes if not one.startswith("Training steps of the run itself")), f"{took}{odd}."),
+    )

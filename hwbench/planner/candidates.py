@@ -100,6 +100,21 @@ class Candidates(NamedTuple):
         )
 
 
+def candidate(layout: Layout, micro_batch: int, recompute: Recompute) -> Candidates:
+    """One layout as columns of one row."""
+    kind = ("hsdp" if layout.dp > 1 else "fsdp") if layout.fsdp > 1 else str(layout.zero)
+    row = (
+        *(layout.tp, layout.pp, layout.cp, layout.ep, layout.data_ranks, micro_batch, layout.microbatches, layout.vpp),
+        *(SHARDINGS.index(kind), int(layout.sp), RECOMPUTES.index(recompute), SCHEDULES.index(_schedule(layout))),
+    )
+    return Candidates(*(np.array([value], dtype=np.int64) for value in row))
+
+
+def _schedule(layout: Layout) -> Schedule:
+    """GPipe takes 1F1B's time."""
+    return "1f1b" if layout.schedule == "gpipe" else layout.schedule
+
+
 class Cuts:
     """What was left out before anything was predicted: counts by reason, and the nearest miss of each."""
 

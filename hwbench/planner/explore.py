@@ -11,14 +11,16 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from hwbench.core.layout import Schedule
+from hwbench.core.layout import Layout, Schedule
+from hwbench.core.prediction import Prediction
 from hwbench.core.profile import ClusterProfile
 from hwbench.core.workload import Cost
 
-from .candidates import RECOMPUTES, Candidates, Cuts, Space, enumerate_candidates
+from .candidates import RECOMPUTES, Candidates, Cuts, Space, candidate, enumerate_candidates
 from .described import memory, prediction
 from .general import with_software
 from .machine import is_known, scale_up_domain
+from .memory import Recompute
 from .ranked import Evaluated, RowsOf, detail, evaluate_all, table_rows
 from .search import Choice, Closest, Found, Sends, capacity_bytes, memory_misfit, search
 
@@ -65,6 +67,17 @@ def explore(model: Model, sends: Sends, profile: ClusterProfile, wanted: Wanted)
         framework=wanted.framework,
     )
     return with_software(found, profile, why=_why_general(model, profile))
+
+
+def predict_layout(
+    model: Model, profile: ClusterProfile, layout: Layout, *, micro_batch: int, recompute: Recompute, dtype: str, framework: str | None
+) -> Prediction:
+    """One layout by the table model, as a plan would list it. UserError names a number that the profile lacks."""
+    global_batch = micro_batch * layout.microbatches * layout.data_ranks
+    space = space_of(model, profile, Wanted(layout.world_size, global_batch, dtype, framework))
+    one = candidate(layout, micro_batch, recompute)
+    rows_of = table_rows(model.shape, profile, space, dtype=dtype, framework=framework)
+    return prediction(detail(one, rows_of), 0, layout, model.cost_of(micro_batch, dtype), profile, recompute)
 
 
 def by_table(model: Model, profile: ClusterProfile) -> bool:

@@ -35,6 +35,8 @@ BLOCK_TOKENS = 16
 """Tokens of a page of the cache: half of one is wasted a sequence (PagedAttention, arXiv:2309.06180, section 4)."""
 STEP_S = 4e-3
 """Assumed host time of one decoding step: scheduling, sampling, launches that no graph covers."""
+MAX_STAGES = 16
+"""Deepest pipeline of a replica: each stage lengthens every token by a hop."""
 ALL_REDUCES = 2
 """A layer and pass, under tensor parallelism (arXiv:1909.08053)."""
 LOW, HIGH = 0.75, 1.60
@@ -123,9 +125,9 @@ def _answer(model: Model, load: Load, profile: ClusterProfile, *, alone: bool) -
 def _serving(model: Model, load: Load, profile: ClusterProfile) -> Serving | Rejected:
     dtype = load.dtype or training_dtype(profile)
     decoder = _decoder(model, dtype)
-    ways = [(tp, pp) for tp, pp in _splits(model, profile) if _cache_bytes(decoder, profile, tp, pp) > 0]
+    ways = [(tp, pp) for tp, pp in _splits(model, load, profile) if _cache_bytes(decoder, profile, tp, pp) > 0]
     if not ways:
-        return Rejected(name=profile.name, reason=_too_large(model, decoder, profile))
+        return Rejected(name=profile.name, reason=_too_large(model, decoder, load, profile))
     replicas = [_replica(decoder, load, profile, dtype, tp, pp) for tp, pp in ways]
     able = [one for one in replicas if one.users > 0]
     if not able:
@@ -153,12 +155,19 @@ def _decoder(model: Model, dtype: str) -> _Decoder:
     )
 
 
-def _splits(model: Model, profile: ClusterProfile) -> Iterator[tuple[int, int]]:
-    """tp within the scale-up domain and over the heads; pipeline stages only beyond the widest tp."""
+def _most_nodes(load: Load, profile: ClusterProfile) -> int | None:
+    """How many nodes can be had; None for any number."""
+    return min((limit for limit in (load.max_nodes, profile.nodes) if limit is not None), default=None)
+
+
+def _splits(model: Model, load: Load, profile: ClusterProfile) -> Iterator[tuple[int, int]]:
+    """tp within the scale-up domain and over the heads; pipeline stages only beyond the widest tp, and no more than can be had."""
     domain, heads, kv_heads, layers = (scale_up_domain(profile), *(int(model.shape[key]) for key in ("heads", "kv_heads", "layers")))
     tensors = [tp for tp in range(1, domain + 1) if domain % tp == 0 and heads % tp == 0 and (kv_heads % tp == 0 or tp % kv_heads == 0)]
     yield from ((tp, 1) for tp in tensors)
-    yield from ((tensors[-1], pp) for pp in range(2, 17) if layers % pp == 0)
+    nodes = _most_nodes(load, profile)
+    deepest = MAX_STAGES if nodes is None else min(MAX_STAGES, nodes * profile.node.accelerators // tensors[-1])
+    yield from ((tensors[-1], pp) for pp in range(2, deepest + 1) if layers % pp == 0)
 
 
 def _cache_bytes(decoder: _Decoder, profile: ClusterProfile, tp: int, pp: int) -> float:
@@ -251,8 +260,8 @@ def _described(model: Model, decoder: _Decoder, load: Load, profile: ClusterProf
     prefill = _prefill_s(decoder, load, profile, dtype, best.tp, best.pp)
     token = _token_s(decoder, load, profile, dtype, best.tp, best.pp, batch, prefill)
     nodes = math.ceil(replicas * best.tp * best.pp / profile.node.accelerators)
-    most = min((n for n in (load.max_nodes, profile.nodes) if n is not None), default=nodes)
-    if nodes > most:
+    most = _most_nodes(load, profile)
+    if most is not None and nodes > most:
         reason = f"{nodes} nodes are needed for {load.users} users, {nodes - most} more than the {most} that can be had ({best.limit})"
         return Rejected(name=profile.name, reason=reason)
     price, drawn = profile.node.price_usd_per_hour, power_w(profile, nodes)
@@ -298,8 +307,8 @@ def _why(decoder: _Decoder, load: Load, profile: ClusterProfile, best: _Replica,
     )
 
 
-def _too_large(model: Model, decoder: _Decoder, profile: ClusterProfile) -> str:
-    tp, pp = max(_splits(model, profile), key=lambda split: split[0] * split[1])
+def _too_large(model: Model, decoder: _Decoder, load: Load, profile: ClusterProfile) -> str:
+    tp, pp = max(_splits(model, load, profile), key=lambda split: split[0] * split[1])
     need = decoder.parameters * decoder.element_bytes / (tp * pp) + RUNTIME_BYTES
     has = capacity_bytes(profile) * USABLE_FRACTION
     return (

@@ -28,8 +28,8 @@ from .tradeoffs import beats, options, probability_within, sensitivities, spread
 
 LOOK_BACK = 8
 """How many of the largest node counts are looked at to say how near a cluster comes that is too slow."""
-COARSE = 4
-"""A budget is first looked at with every fourth node count, then between the best and the next."""
+LOOKS = 16
+"""A budget is first looked at with node counts twice apart, then with so many between the largest that it pays and the next."""
 
 
 def size(model: Model, ask: Ask, profiles: Sequence[ClusterProfile], sends: Sends, quotes: Sequence[Quoted] = ()) -> SizingAnswer:
@@ -140,16 +140,34 @@ def _within_budget(question: Question, budget_usd: float) -> Sizing | Rejected:
     if _outlay(question, counts[-1]) == math.inf and costs(question.profile, 1, 1.0, question.ask.terms) is None:
         reason = f"a budget needs a price: give --price-usd-per-hour {question.profile.name}=USD or --buy-usd {question.profile.name}=USD"
         return Rejected(name=question.profile.name, reason=reason)
-    paid = [place for place in range(0, len(counts), COARSE) if _outlay(question, counts[place]) <= budget_usd]
+    coarse = _doubling(question, counts, budget_usd)
+    paid = [nodes for nodes in coarse if _outlay(question, nodes) <= budget_usd]
     if not paid:
-        possible = [nodes for nodes in counts[::COARSE] if train_time_s(question, nodes) < math.inf]
+        possible = [nodes for nodes in coarse if train_time_s(question, nodes) < math.inf]
         if not possible:
             return Rejected(name=question.profile.name, reason=too_large(question, counts[-1]))
         cheapest = min(possible, key=lambda nodes: _outlay(question, nodes))
         return Rejected(name=question.profile.name, reason=too_dear(question, cheapest, _outlay(question, cheapest)))
-    near = counts[max(0, min(paid) - COARSE) : max(paid) + COARSE]
-    affordable = [nodes for nodes in near if _outlay(question, nodes) <= budget_usd]
+    between = [nodes for nodes in counts if max(paid) < nodes < 2 * max(paid)]
+    step = max(1, len(between) // LOOKS)
+    affordable = [nodes for nodes in (*paid, *between[::step]) if _outlay(question, nodes) <= budget_usd]
     return _sizing(question, min(affordable, key=lambda nodes: train_time_s(question, nodes)))
+
+
+def _doubling(question: Question, counts: Sequence[int], budget_usd: float) -> list[int]:
+    """Counts about twice apart, from the smallest until two in a row, after one that the budget pays, cost too much."""
+    seen: list[int] = []
+    dear = 0
+    for nodes in counts:
+        if seen and nodes < 2 * seen[-1]:
+            continue
+        seen.append(nodes)
+        paid = _outlay(question, nodes) <= budget_usd
+        dear = 0 if paid else dear + 1
+        fits = _outlay(question, nodes) < math.inf
+        if fits and dear >= 2 and (len(seen) > dear or _outlay(question, nodes) > _outlay(question, seen[-2])):
+            break
+    return seen
 
 
 def _first(question: Question) -> int:

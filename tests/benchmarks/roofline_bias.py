@@ -1,6 +1,6 @@
 """Measured over roofline time of the published dense runs: `python tests/benchmarks/roofline_bias.py`.
 
-The constants FACTOR… of hwbench/planner/general.py are what this prints: what software adds to a bare roofline where no fitted model applies.
+The constants FACTOR… of hwbench/planner/general.py are what this prints: what software adds to a roofline where no fitted model applies.
 """
 
 from collections.abc import Iterator, Mapping
