@@ -27,6 +27,8 @@ from hwbench.run.interrupt import Interrupt, interruptible
 
 CONFIRM_SHARE_FRACTION: Final = 0.35
 """Of a kernel's time, kept for fresh processes where a gate may fail."""
+LEAST_SHARE_FRACTION: Final = 0.5
+"""Of a kernel's time, for measuring: only where starting took longer than the rest, on a crowded machine, is the budget overrun."""
 Say = Callable[[str], None]
 Fails = Callable[[Comparison], bool]
 
@@ -45,7 +47,6 @@ class Plan(Value):
     """Where the samples go; empty for nowhere."""
     time_limit_s: float
     raised: bool = False
-    modules: tuple[str, ...] = duel.MODULES
 
 
 @dataclass(kw_only=True)
@@ -120,7 +121,7 @@ def _match(plan: Plan, say: Say) -> Iterator[Match]:
                 place.workload(name)
         if plan.session:
             duel_rows.create(Path(plan.session))
-        of = stack.enter_context(duel.opened(private, interrupt, plan.modules, plan.time_limit_s, raised=plan.raised))
+        of = stack.enter_context(duel.opened(private, interrupt, plan.time_limit_s, raised=plan.raised))
         duel.start(of, places)
         yield Match(plan=plan, duel=of, places=places, say=say, dice=random.Random())  # noqa: S311  # an order, not a secret
 
@@ -129,8 +130,10 @@ def _measure(match: Match, began_s: float, kept_fraction: float) -> None:
     """Rounds over all open kernels, in random order, until each is settled or out of time."""
     plan, kernels = match.plan, len(match.plan.job.workloads)
     start_s = (time.monotonic() - began_s) / kernels
+    allowance_s = plan.budget_s * (1 - kept_fraction)
+    allowance_s = max(allowance_s - start_s, LEAST_SHARE_FRACTION * allowance_s)
     for index in range(kernels):
-        contest = duel_contest.begin(match.duel, plan.job, match.places, index, plan.budget_s * (1 - kept_fraction) - start_s)
+        contest = duel_contest.begin(match.duel, plan.job, match.places, index, allowance_s)
         _name_apart(contest, match.courses)
         match.courses.append(Course(contest=contest))
     while playing := [course for course in match.courses if not course.over]:

@@ -95,7 +95,7 @@ def command(
     priority: str,
     time_limit: float,
 ) -> None:
-    r"""Say whether CANDIDATE is slower than BASE on WORKLOADs: by name, model preset or the path of a Python file.
+    """Say whether CANDIDATE is slower than BASE on WORKLOADs: by name, model preset or the path of a Python file.
 
     REF is a commit of your project, a folder (`.` is the working tree), a virtual environment, a Python interpreter, a wheel,
     env:NAME=VALUE, set:KEY=VALUE, or same. Four verdicts: slower, faster, same, can't tell. Exit status 1 only with --fail.
@@ -150,14 +150,12 @@ def planned(
 ) -> "Plan":
     """The comparison that the command line's words make."""
     from hwbench.probe.inventory import take_inventory
-    from hwbench.run import duel
     from hwbench.run.duel_contest import Job
     from hwbench.run.origin import device_of
 
     from ._ab_session import Plan
 
     where = device if device == "cpu" else device_of(device, take_inventory())
-    preloaded = tuple(f"hwbench.workloads.{name}" for name in workloads if name.isidentifier())
     return Plan(
         base=refs[0],
         candidate=refs[1],
@@ -168,17 +166,7 @@ def planned(
         session=session,
         time_limit_s=time_limit_s,
         raised=raised,
-        modules=(*duel.MODULES, *preloaded, *(duel.TRAINING_MODULES if _may_train(workloads) else ())),
     )
-
-
-def _may_train(workloads: tuple[str, ...]) -> bool:
-    """Whether any of them may be a training step: model presets and files are taken to be."""
-    from hwbench.core import registry
-    from hwbench.core.workload import Workload
-
-    known = registry.names("workloads")
-    return any(name not in known or registry.load("workloads", name, Workload).kind == "training" for name in workloads)
 
 
 def _warn_of_uncommitted(refs: "tuple[Ref, Ref]") -> None:

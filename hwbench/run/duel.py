@@ -20,18 +20,12 @@ from hwbench.core.errors import HwbenchError, MeasurementError, UnavailableError
 
 from . import duel_side, reasons
 from .duel_places import Place, environment
+from .environment import SETTINGS
 from .interrupt import Interrupt
 
 START_LIMIT_S: Final = 180.0
 """A nursery that has not imported torch by then is given up."""
 ROLES: Final = ("base", "candidate")
-MODULES: Final = (
-    "hwbench.run.build", "hwbench.run.devices", "hwbench.run.measure", "torch.nn.attention", "torch.fx.experimental.symbolic_shapes",
-)  # fmt: skip
-"""What forks would each import else: the last one, sympy and all, in the first call of torch.autograd.grad."""
-TRAINING_MODULES: Final = ("torch._dynamo",)
-"""What optimizers import in their first step, for over a second."""
-_ONE_THREAD: Final = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 _FAULTS: Final[dict[str, type[HwbenchError]]] = {duel_side.USER: UserError, duel_side.UNAVAILABLE: UnavailableError}
 
 
@@ -77,7 +71,6 @@ class Duel:
     """The two sides of a comparison as long as they live."""
 
     private: Path
-    modules: tuple[str, ...]
     time_limit_s: float
     raised: bool
     """Whether measured processes are to be preferred to others."""
@@ -92,11 +85,10 @@ class Duel:
 
 
 @contextlib.contextmanager
-def opened(private: Path, interrupt: Interrupt, modules: tuple[str, ...], time_limit_s: float, *, raised: bool = False) -> Iterator[Duel]:
+def opened(private: Path, interrupt: Interrupt, time_limit_s: float, *, raised: bool = False) -> Iterator[Duel]:
     """A duel without sides yet; all that it starts is ended when the context is left.
 
-    `modules` are imported by a nursery before it forks, where they exist; `time_limit_s` is what building, or one block, may take;
-    `raised` gives measured processes a higher priority where the system allows it.
+    `time_limit_s` is what building, or one block, may take; `raised` gives processes a higher priority where the system allows it.
     """
     with contextlib.ExitStack() as stack:
         listener = stack.enter_context(socket.socket(socket.AF_UNIX))
@@ -106,7 +98,7 @@ def opened(private: Path, interrupt: Interrupt, modules: tuple[str, ...], time_l
         selector.register(listener, selectors.EVENT_READ)
         selector.register(interrupt.wakes, selectors.EVENT_READ)
         duel = Duel(
-            private=private, modules=modules, time_limit_s=time_limit_s, raised=raised, interrupt=interrupt,
+            private=private, time_limit_s=time_limit_s, raised=raised, interrupt=interrupt,
             listener=listener, selector=selector,
         )  # fmt: skip
         stack.callback(_close, duel)
@@ -156,6 +148,15 @@ def ask(duel: Duel, worker: Worker, order: dict[str, Any], doing: str) -> dict[s
     return _answer(duel, worker.nursery, worker.channel, time.monotonic() + duel.time_limit_s, doing, worker.pid)
 
 
+def share_imports(duel: Duel, worker: Worker) -> None:
+    """Let the worker's nursery import what the worker had to: later forks are spared it."""
+    modules = ask(duel, worker, {"do": "imports"}, "telling what it imported")["modules"]
+    nursery = worker.nursery
+    assert nursery.channel is not None
+    _tell(nursery.channel, {"do": "import", "modules": modules})
+    _answer(duel, nursery, nursery.channel, time.monotonic() + START_LIMIT_S, "importing")
+
+
 def dismiss(duel: Duel, worker: Worker) -> None:
     """End a measured process and wait until it is gone."""
     _drop(duel, worker.channel)
@@ -166,8 +167,7 @@ def dismiss(duel: Duel, worker: Worker) -> None:
 
 def _started(duel: Duel, side: int, place: Place) -> Nursery:
     log = duel.private / f"{ROLES[side]}-{duel.started}.log"
-    ours = dict.fromkeys(_ONE_THREAD, "1") | {
-        duel_side.MODULES_VARIABLE: ",".join(duel.modules),
+    ours = SETTINGS | {
         duel_side.SOCKET_VARIABLE: str(duel.private / "socket"),
         duel_side.SIDE_VARIABLE: ROLES[side],
         duel_side.PRIORITY_VARIABLE: "raised" * duel.raised,

@@ -51,7 +51,8 @@ class Contest:
 def begin(of: duel.Duel, job: Job, places: tuple[Place, Place], index: int, allowance_s: float, process: int = 0) -> Contest:
     """The first two processes of a kernel: built, checked against the workload's reference, warmed up; their calls give the block's size.
 
-    `process` is the number of these processes, where others of the kernel came before.
+    `process` is the number of these processes, where others of the kernel came before. Sizes are of undisturbed time; where others crowd
+    the machine, rounds take longer than that, and are made smaller for it.
     """
     began_s = time.monotonic()
     orders = (_order(job, places[0], index), _order(job, places[1], index))
@@ -63,12 +64,15 @@ def begin(of: duel.Duel, job: Job, places: tuple[Place, Place], index: int, allo
         duel.ask(of, workers[side], {"do": "check"}, f"checking {name}")
     made_s = time.monotonic() - began_s
     warmed = [duel.ask(of, worker, _WARM, f"warming up {name}") for worker in workers]
+    for worker in workers:
+        duel.share_imports(of, worker)
+    crowd = max(1.0, *(one["wall_s"] / one["call_s"] for one in warmed))
     spent_s = time.monotonic() - began_s
     return Contest(
         name=label(name, told[0], told[1], job.dtype),
         orders=orders,
         allowance_s=allowance_s,
-        sizes=duel_plan.sizes(max(one["call_s"] for one in warmed), allowance_s - spent_s),
+        sizes=duel_plan.sizes(max(one["call_s"] for one in warmed), (allowance_s - spent_s) / crowd),
         workers=workers,
         process=process,
         respawn_s=made_s,

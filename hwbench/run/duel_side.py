@@ -27,7 +27,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-MODULES_VARIABLE = "HWBENCH_AB_MODULES"
 SOCKET_VARIABLE = "HWBENCH_AB_SOCKET"
 LENT_VARIABLE = "HWBENCH_AB_LENT"
 SIDE_VARIABLE = "HWBENCH_AB_SIDE"
@@ -37,6 +36,9 @@ _PR_SET_PDEATHSIG = 1
 _PAGES = 1024
 """Maps move by up to so many pages."""
 RAISED_NICE = -10
+SHARED_PACKAGES = ("torch", "sympy", "mpmath", "numpy", "hwbench")
+"""What a nursery imports for all forks once the first of them needed it; the user's own modules stay each fork's business."""
+_BUSY_FRACTION = 0.1
 _DEEPEST = 24
 """Levels of C stack under the measuring loop, of some 500 bytes each."""
 
@@ -58,9 +60,6 @@ def main() -> None:
         return
     torch.set_num_threads(1)
     torch.set_num_interop_threads(1)
-    for name in filter(None, os.environ[MODULES_VARIABLE].split(",")):
-        with contextlib.suppress(ImportError):  # whoever needs it will say so
-            importlib.import_module(name)
     gc.freeze()  # else every collection in a fork would copy the pages of all that was imported
     _send(connection, {"ready": torch.__version__, "python": sys.version.split()[0], "hwbench": _hwbench_version()})
     for order in _orders(connection):
@@ -68,6 +67,17 @@ def main() -> None:
             _fork(connection)
         elif order["do"] == "reap":
             _send(connection, {"status": _status_of(order["pid"])})
+        elif order["do"] == "import":
+            _send(connection, {"imported": _imported(order["modules"])})
+
+
+def _imported(names: list[str]) -> int:
+    """Import what a fork had to, so that later ones need not; some modules can't be imported by their own name, and nobody misses them."""
+    for name in names:
+        with contextlib.suppress(ImportError):
+            importlib.import_module(name)
+    gc.freeze()
+    return len(names)
 
 
 def _fork(connection: socket.socket) -> None:
@@ -128,6 +138,7 @@ def _measured_process(*, raised: bool) -> None:
 def _serve(connection: socket.socket) -> None:
     """Answer orders until the connection closes."""
     kernel: dict[str, Any] = {}
+    inherited = set(sys.modules)
     for order in _orders(connection):
         try:
             if order["do"] == "build":
@@ -135,6 +146,8 @@ def _serve(connection: socket.socket) -> None:
                 answer = kernel["told"]
             elif order["do"] == "check":
                 answer = _checked(kernel)
+            elif order["do"] == "imports":
+                answer = {"modules": [name for name in sys.modules if name not in inherited and name.partition(".")[0] in SHARED_PACKAGES]}
             elif order["do"] == "warm":
                 answer = _warmed(kernel, order["limit_s"])
             else:
@@ -183,20 +196,27 @@ def _checked(kernel: dict[str, Any]) -> dict[str, Any]:
 
 
 def _warmed(kernel: dict[str, Any], limit_s: float) -> dict[str, Any]:
-    """Call until the times show one level, or the time is over; tells the time of an undisturbed call."""
+    """Call until the times show one level, or the time is over; tells the time of an undisturbed call and of a usual one."""
     from hwbench.run.measure import is_steady
 
     gc.collect()
     gc.disable()
     walls: list[float] = []
+    calls: list[float] = []
     began = time.perf_counter()
-    cold_s = _block(kernel, 1, 1)["wall_ns"][0] / 1e9
-    repeat = max(1, round(1e-3 / max(cold_s, 1e-7)))
+    repeat = max(1, round(1e-3 / max(_block(kernel, 1, 1)["wall_ns"][0] / 1e9, 1e-7)))
     while True:
-        walls.append(_block(kernel, 1, repeat)["wall_ns"][0] / 1e9)
+        found = _block(kernel, 1, repeat)
+        walls.append(found["wall_ns"][0] / 1e9)
+        calls.append(_own_s(found["wall_ns"][0], found["cpu_ns"][0]))
         steady = is_steady(walls)
         if steady or (len(walls) >= 2 and time.perf_counter() - began >= limit_s):
-            return {"call_s": min(walls[-5:]), "calls": 1 + repeat * len(walls), "steady": steady}
+            return {"call_s": min(calls[-5:]), "wall_s": sorted(walls[-5:])[len(walls[-5:]) // 2], "steady": steady}
+
+
+def _own_s(wall_ns: int, cpu_ns: int) -> float:
+    """What a call takes when nobody disturbs it: its CPU time, unless it waits for something most of the time (an accelerator, a disk)."""
+    return (cpu_ns if cpu_ns > _BUSY_FRACTION * wall_ns else wall_ns) / 1e9
 
 
 def _block(kernel: dict[str, Any], samples: int, repeat: int) -> dict[str, list[int]]:

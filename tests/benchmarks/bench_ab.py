@@ -83,8 +83,8 @@ def compare(words: tuple[str, ...]) -> dict[str, Any]:
 
 def told(found: dict[str, Any]) -> str:
     return "; ".join(
-        f"{one['kernel'].partition('(')[0]} {one['verdict']} {one['ratio'] or 0:.3f} ±{100 * (one['minimum_detectable_effect'] or 0):.1f} % "
-        f"{one['rounds']} rounds"
+        f"{one['kernel'].partition('(')[0]} {one['verdict']} {one['ratio'] or 0:.3f}, "
+        f"detectable {100 * (one['minimum_detectable_effect'] or 0):.1f} %, {one['rounds']} rounds"
         for one in found["comparisons"]
     )
 
