@@ -97,12 +97,24 @@ def to_builtins(value: Any) -> Any:
 
 
 def write_atomic(path: Path, data: bytes) -> None:
-    """Write a whole file or nothing: a temporary file beside it, synced, then renamed over it."""
+    """Write a whole file or nothing: a temporary file beside it, synced, then renamed over it.
+
+    A link keeps pointing where it did and the file behind it is replaced. What is no regular file (`/dev/stdout`, a pipe) is written
+    to as it stands: renaming over it would put a file in the place of the device.
+    """
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        if path.exists() and not path.is_file():
+            with path.open("wb") as stream:
+                stream.write(data)
+        else:
+            _replace(path.resolve(), data)
     except OSError as error:
         raise UserError(f"{path}: can't write: {error.strerror or error}", hint="choose another place, or make it writable") from error
+
+
+def _replace(path: Path, data: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(data)
@@ -110,9 +122,6 @@ def write_atomic(path: Path, data: bytes) -> None:
             os.fsync(file.fileno())
         Path(name).chmod(0o666 & ~_umask())
         Path(name).replace(path)
-    except OSError as error:
-        Path(name).unlink(missing_ok=True)
-        raise UserError(f"{path}: can't write: {error.strerror or error}", hint="choose another place, or make it writable") from error
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise

@@ -1,5 +1,6 @@
 """Errors of reading name file, key, expected and found; writing is whole or nothing."""
 
+import os
 from pathlib import Path
 
 import msgspec
@@ -65,6 +66,29 @@ def test_atomic_write_replaces_or_leaves_alone(tmp_path: Path) -> None:
     assert [p.name for p in file.parent.iterdir()] == ["f.json"]
     with pytest.raises(UserError, match="can't write"):
         codec.write_atomic(file / "below", b"x")
+
+
+def test_what_is_no_regular_file_is_written_to_and_stays_what_it_is(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        codec.write_atomic(pipe, b"report")
+        assert os.read(reader, 100) == b"report"
+    finally:
+        os.close(reader)
+    assert pipe.is_fifo()
+    assert [entry.name for entry in tmp_path.iterdir()] == ["pipe"]
+
+
+def test_a_link_stays_a_link(tmp_path: Path) -> None:
+    real, link = tmp_path / "elsewhere" / "real", tmp_path / "link"
+    real.parent.mkdir()
+    real.write_bytes(b"old")
+    link.symlink_to(real)
+    codec.write_atomic(link, b"new")
+    assert link.is_symlink()
+    assert real.read_bytes() == b"new"
 
 
 def test_values_are_frozen_and_strict() -> None:
