@@ -65,7 +65,7 @@ TIME = Duration()
 @click.option("--json", "as_json", is_flag=True, help="Print the answer as JSON.")
 @click.option("--output", type=click.Path(path_type=Path), metavar="FILE.json", help="Write the answer there too.")
 def command(**options: Any) -> None:
-    r"""Say how many nodes of which cluster train a model in time: layout, step time by parts, memory, days, price, energy.
+    """Say how many nodes of which cluster train a model in time: layout, step time by parts, memory, days, price, energy.
 
     Clusters and suppliers' quotes are ranked, and the ones that can't do it are listed with what is short and by how much. Exit status 5
     tells that none can. A figure that nobody could source is null, and the text names the option that gives it.
