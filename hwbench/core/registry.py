@@ -108,9 +108,20 @@ def _module_at(path: Path, kind: str) -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)
-    except (ImportError, SyntaxError, NameError, AttributeError, TypeError, ValueError) as error:
-        raise UserError(f"{path}: can't import: {type(error).__name__}: {error}") from error
+    except Exception as error:  # somebody else's code is run here, and may raise anything
+        what = error.msg if isinstance(error, SyntaxError) else error
+        raise UserError(f"{path}: can't import: {_line(error, path)}{type(error).__name__}: {what}") from error
     return module
+
+
+def _line(error: Exception, path: Path) -> str:
+    """`line 3: `, where the file at `path` has a part in this error; the innermost of its lines."""
+    import traceback  # costs milliseconds, and hardly ever needed
+
+    if isinstance(error, SyntaxError) and error.filename == str(path.resolve()):
+        return f"line {error.lineno}: "
+    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path.resolve())]
+    return f"line {lines[-1]}: " if lines else ""
 
 
 def _files(room: _Room) -> list[Traversable]:
