@@ -62,6 +62,7 @@ def product(
     kind: OperatorKind = "matmul",
     division: Division = "replicated",
     backward: bool = True,
+    function: str = "linear",
 ) -> Operator:
     """`batch` products of (m, k) by (k, n), elements of `e` bytes.
 
@@ -83,6 +84,7 @@ def product(
         k=k,
         batch=batch,
         division=division,
+        function=function,
     )
 
 
@@ -111,24 +113,35 @@ def attention(
         k=head_dim,
         batch=batch * heads,
         division="heads",
+        function="causal_attention" if causal else "attention",
         executed_fraction=(length + 1) / (2 * length) if causal else 1.0,
     )
 
 
-def elementwise(name: str, elements: float, e: float, *, moves: int, backward_moves: int, division: Division = "sequence") -> Operator:
+def elementwise(
+    name: str, elements: float, e: float, *, moves: int, backward_moves: int, division: Division = "sequence", function: str = ""
+) -> Operator:
     """A pass over `elements` that moves `moves` tensors of that size (reads and writes), `backward_moves` in the backward pass."""
     size = e * elements
-    return Operator(name=name, kind="memory", flops=0.0, bytes=moves * size, backward_bytes=backward_moves * size, division=division)
+    return Operator(
+        name=name,
+        kind="memory",
+        flops=0.0,
+        bytes=moves * size,
+        backward_bytes=backward_moves * size,
+        division=division,
+        function=function,
+    )
 
 
-def norm(name: str, n: int, hidden: int, e: float) -> Operator:
+def norm(name: str, n: int, hidden: int, e: float, *, function: str = "layer_norm") -> Operator:
     """Layer or RMS norm: x in, y out; backward x and dy in, dx out. The per-row statistics and weights are left out (1/hidden of it)."""
-    return elementwise(name, n * hidden, e, moves=2, backward_moves=3)
+    return elementwise(name, n * hidden, e, moves=2, backward_moves=3, function=function)
 
 
 def residual(name: str, n: int, hidden: int, e: float) -> Operator:
     """x + f(x): two in, one out; backward adds the gradients of both ways."""
-    return elementwise(name, n * hidden, e, moves=3, backward_moves=3)
+    return elementwise(name, n * hidden, e, moves=3, backward_moves=3, function="add")
 
 
 def dropout(name: str, elements: float, e: float, fraction: float) -> tuple[Operator, ...]:
@@ -136,7 +149,7 @@ def dropout(name: str, elements: float, e: float, fraction: float) -> tuple[Oper
     if not fraction:
         return ()
     size = elements * (2 * e + 1)  # x in, y and mask out; backward dy and mask in, dx out
-    return (Operator(name=name, kind="memory", flops=0.0, bytes=size, backward_bytes=size, division="sequence"),)
+    return (Operator(name=name, kind="memory", flops=0.0, bytes=size, backward_bytes=size, division="sequence", function="dropout"),)
 
 
 def dropout_mask_bytes(elements: float, fraction: float) -> float:
@@ -153,13 +166,16 @@ def lookup(n: int, rows: int, width: int, e: float, *, backward: bool = True) ->
         bytes=n * (INDEX_BYTES + 2 * width * e),
         backward_bytes=n * (INDEX_BYTES + width * e) + rows * width * e if backward else 0.0,
         division="vocabulary",
+        function="lookup",
     )
 
 
 def cross_entropy(n: int, classes: int, e: float) -> Operator:
     """Mean negative log likelihood over n rows, in fp32: logits in, log-probabilities out (kept); backward those in, d logits out."""
     size = n * classes * (e + max(4.0, e))
-    return Operator(name="cross_entropy", kind="memory", flops=0.0, bytes=size, backward_bytes=size, division="vocabulary")
+    return Operator(
+        name="cross_entropy", kind="memory", flops=0.0, bytes=size, backward_bytes=size, division="vocabulary", function="cross_entropy"
+    )
 
 
 def cross_entropy_saved_bytes(n: int, classes: int, e: float) -> float:
@@ -176,8 +192,8 @@ def adamw(parameters: int, dtype: str) -> tuple[Operator, ...]:
     e = element_bytes(dtype)
     wide = max(4.0, e)
     copies = 2 * (e + wide) if wide > e else 0.0
-    clip = Operator(name="clip", kind="optimizer", flops=0.0, bytes=3 * e * parameters)
-    step = Operator(name="adamw", kind="optimizer", flops=0.0, bytes=(7 * wide + copies) * parameters)
+    clip = Operator(name="clip", kind="optimizer", flops=0.0, bytes=3 * e * parameters, function="adamw")
+    step = Operator(name="adamw", kind="optimizer", flops=0.0, bytes=(7 * wide + copies) * parameters, function="adamw")
     return clip, step
 
 

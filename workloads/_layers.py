@@ -41,6 +41,8 @@ class Layer(Value):
     """Gated MLP (three products, silu(gate)·up) instead of up, GELU, down."""
     biased: bool = True
     """Whether products have biases, and norms are LayerNorm with bias; otherwise RMS norms without."""
+    activation: str = "gelu"
+    """Of a plain MLP: gelu, or gelu_tanh for its approximation; a gated one has silu."""
     rotary: bool = False
     dropout: float = 0.0
 
@@ -78,10 +80,11 @@ def layer_block(layer: Layer, count: int, e: float) -> Block:
 
 def _attention_operators(layer: Layer, e: float) -> Iterable[Operator]:
     n, h, wide = layer.tokens, layer.hidden, layer.heads * layer.head_dim
-    yield norm("attention_norm", n, h, e)
+    yield norm("attention_norm", n, h, e, function="layer_norm" if layer.biased else "rms_norm")
     yield product("qkv", n, layer.qkv_width, h, e, division="column")
     if layer.rotary:  # queries and keys are read, turned, written; the same backward
-        yield elementwise("rotary", n * (layer.heads + layer.kv_heads) * layer.head_dim, e, moves=2, backward_moves=2, division="heads")
+        turned = n * (layer.heads + layer.kv_heads) * layer.head_dim
+        yield elementwise("rotary", turned, e, moves=2, backward_moves=2, division="heads", function="rotary")
     yield attention(layer.batch, layer.heads, layer.kv_heads, layer.seq_len, layer.head_dim, e, causal=layer.causal)
     yield product("attention_out", n, h, wide, e, division="row")
     yield from dropout("attention_dropout", n * h, e, layer.dropout)
@@ -90,12 +93,13 @@ def _attention_operators(layer: Layer, e: float) -> Iterable[Operator]:
 
 def _mlp_operators(layer: Layer, e: float) -> Iterable[Operator]:
     n, h, f = layer.tokens, layer.hidden, layer.mlp
-    yield norm("mlp_norm", n, h, e)
+    yield norm("mlp_norm", n, h, e, function="layer_norm" if layer.biased else "rms_norm")
     if layer.gated:
         yield product("gate", n, f, h, e, division="column")
     yield product("up", n, f, h, e, division="column")
     # GELU: x in, y out; x and dy in, dx out. silu(g)·u: g and u in, y out; g, u and dy in, dg and du out.
-    yield elementwise("activation", n * f, e, moves=3 if layer.gated else 2, backward_moves=5 if layer.gated else 3, division="column")
+    moves, backward_moves, function = (3, 5, "silu_gate") if layer.gated else (2, 3, layer.activation)
+    yield elementwise("activation", n * f, e, moves=moves, backward_moves=backward_moves, division="column", function=function)
     yield product("down", n, h, f, e, division="row")
     yield from dropout("mlp_dropout", n * h, e, layer.dropout)
     yield residual("mlp_residual", n, h, e)
@@ -122,7 +126,7 @@ def _layer_activation_bytes(layer: Layer, e: float) -> float:
 
 def embedding_block(n: int, vocabulary: int, hidden: int, e: float, *, positions: int = 0, drop: float = 0.0) -> Block:
     """Token table, and a learned table of `positions` where there is one. Divided by vocabulary it sends one all-reduce."""
-    added = (elementwise("add_positions", n * hidden, e, moves=2, backward_moves=1),) if positions else ()
+    added = (elementwise("add_positions", n * hidden, e, moves=2, backward_moves=1, function="add"),) if positions else ()
     return Block(
         name="embedding",
         parameters=(vocabulary + positions) * hidden,
@@ -139,12 +143,13 @@ def head_block(n: int, vocabulary: int, hidden: int, e: float, *, tied: bool, bi
     The log-probabilities, not the logits, are kept: log-softmax needs only its output.
     """
     norm_parameters = (2 if biased_norm else 1) * hidden
-    tie = (elementwise("tied_gradient", vocabulary * hidden, e, moves=0, backward_moves=3, division="vocabulary"),) if tied else ()
+    added = elementwise("tied_gradient", vocabulary * hidden, e, moves=0, backward_moves=3, division="vocabulary", function="add")
+    tie = (added,) if tied else ()
     return Block(
         name="head",
         parameters=norm_parameters + (0 if tied else vocabulary * hidden),
         operators=(
-            norm("final_norm", n, hidden, e),
+            norm("final_norm", n, hidden, e, function="layer_norm" if biased_norm else "rms_norm"),
             product("vocabulary", n, vocabulary, hidden, e, division="vocabulary"),
             cross_entropy(n, vocabulary, e),
             *tie,

@@ -28,8 +28,8 @@ def lstm_block(name: str, batch: int, steps: int, width: int, hidden: int, e: fl
         parameters=lstm_parameters(width, hidden),
         operators=(
             product("input", n, GATES * hidden, width, e, backward=backward),
-            product("recurrent", batch, GATES * hidden, hidden, e, batch=steps, kind="recurrent", backward=backward),
-            elementwise("gates", n * hidden, e, moves=7, backward_moves=14 if backward else 0),
+            product("recurrent", batch, GATES * hidden, hidden, e, batch=steps, kind="recurrent", backward=backward, function="lstm"),
+            elementwise("gates", n * hidden, e, moves=7, backward_moves=14 if backward else 0, function="lstm_gates"),
         ),
         activation_bytes=e * n * (width + (GATES + 2) * hidden) if backward else 0.0,
         output_bytes=e * n * hidden,

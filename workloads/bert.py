@@ -105,7 +105,7 @@ def _embedding(config: Config, positions: int, e: float) -> Block:
         parameters=(config.vocabulary + positions + _SEGMENTS + 2) * h,
         operators=(
             lookup(n, config.vocabulary, h, e),
-            elementwise("add_positions", n * h, e, moves=2, backward_moves=1),
+            elementwise("add_positions", n * h, e, moves=2, backward_moves=1, function="add"),
             norm("norm", n, h, e),
             *dropout("embedding_dropout", n * h, e, config.dropout),
         ),
@@ -128,11 +128,11 @@ def _head(config: Config, e: float) -> Block:
         operators=(
             gather,
             product("dense", r, h, h, e),
-            elementwise("activation", r * h, e, moves=2, backward_moves=3),
+            elementwise("activation", r * h, e, moves=2, backward_moves=3, function="gelu"),
             norm("norm", r, h, e),
             product("vocabulary", r, v, h, e, division="vocabulary"),
             cross_entropy(r, v, e),
-            elementwise("tied_gradient", v * h, e, moves=0, backward_moves=3, division="vocabulary"),
+            elementwise("tied_gradient", v * h, e, moves=0, backward_moves=3, division="vocabulary", function="add"),
         ),
         activation_bytes=r * (INDEX_BYTES + 4 * e * h + STATISTIC_BYTES * _STATISTICS) + cross_entropy_saved_bytes(r, v, e),
     )

@@ -53,6 +53,7 @@ def _layer(config: Config) -> Layer:
         head_dim=config.hidden // config.heads,
         mlp=config.mlp or 4 * config.hidden,
         causal=True,
+        activation="gelu_tanh",
         dropout=config.dropout,
     )
 

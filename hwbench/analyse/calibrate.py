@@ -1,12 +1,13 @@
 """A run's measurements as a cluster profile of this machine, for the planner.
 
 One accelerator is what one rank had: a share of the CPUs, or one device. Rates are those per rank with all measured ranks busy, since ranks
-share memory bandwidth. What was not measured is absent, and a note says so; nothing comes from a datasheet.
+share memory bandwidth. What was not measured is absent, and a note says so; nothing comes from a datasheet. On CPUs times are CPU times
+where records have them (`busy.py`): a profile is of the machine, and not of who else was running on it.
 """
 
 from collections.abc import Iterable, Sequence
 from statistics import median
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from msgspec.structs import replace
 
@@ -14,22 +15,28 @@ from hwbench.core.accelerators import Accelerator as Device
 from hwbench.core.errors import UserError
 from hwbench.core.layout import parse_layout
 from hwbench.core.profile import Accelerator, ClusterProfile, CurvePoint, Efficiency, Node, Tier
-from hwbench.core.record import Run
+from hwbench.core.record import Record, Run
 from hwbench.core.summary import Throughput
 from hwbench.core.workload import DTYPE_BYTES
 
+from .busy import undisturbed
+from .operators import operator_times
 from .roofline import COMPUTE_ROOF, MEMORY_ROOF
 from .throughput import rows
 
 NAME = "here"
 """Name of the calibrated profile, for `hwbench size --cluster here`."""
 SHARED = "shared memory"
+FEWEST_SIZES = 3
+"""Sizes of gradients from which latency and bandwidth can be told apart."""
 
 
 class _Measured(NamedTuple):
     """What a run tells: the rows of one device, the ranks that were busy, and the run's name for sources."""
 
     rows: tuple[Throughput, ...]
+    configs: tuple[dict[str, Any], ...]
+    """Of each row."""
     device: str
     ranks: int
     source: str
@@ -65,6 +72,7 @@ def calibrate(run: Run) -> ClusterProfile:
             matmul={dtype: _product_curve(seen, dtype, peak) for dtype, peak in peaks.items()},
             memory=memory_curve,
             attention_fraction=_attention(seen, peaks),
+            operators=operator_times(zip(seen.rows, seen.configs, strict=True)),
         ),
         nodes=1,
         sources={},
@@ -74,12 +82,23 @@ def calibrate(run: Run) -> ClusterProfile:
 
 def _select(run: Run) -> _Measured:
     """The rows of the device with the quickest matrix product, and the most ranks that ran one at the same time."""
-    found = [row for row in rows(run.records, run=run.header.id) if not row.check.startswith("failed")]
-    products = [row for row in found if row.workload == COMPUTE_ROOF]
+    found = [(row, config) for row, config in _cases(run) if not row.check.startswith("failed")]
+    products = [row for row, _ in found if row.workload == COMPUTE_ROOF]
     device = max(products, key=lambda row: row.flops_per_s).device if products else "cpu"
-    mine = tuple(row for row in found if row.device == device)
-    ranks = max((row.world_size for row in mine if row.workload == COMPUTE_ROOF), default=1)
-    return _Measured(mine, device, ranks, f"measured here, run {run.header.id}")
+    mine = [(row, config) for row, config in found if row.device == device]
+    ranks = max((row.world_size for row, _ in mine if row.workload == COMPUTE_ROOF), default=1)
+    configs = tuple(config for _, config in mine)
+    return _Measured(tuple(row for row, _ in mine), configs, device, ranks, f"measured here, run {run.header.id}")
+
+
+def _cases(run: Run) -> Iterable[tuple[Throughput, dict[str, Any]]]:
+    """Each case's row, by CPU time where that is known, and configuration."""
+    groups: dict[str, list[Record]] = {}
+    for record in run.records:
+        groups.setdefault(record.case.key, []).append(record)
+    for group in groups.values():
+        for row in rows(group, run=run.header.id):
+            yield undisturbed(row, [record for record in group if record.outcome == "done"]), group[0].case.config
 
 
 def _ceilings(seen: _Measured, workload: str, dtype: str | None) -> list[Throughput]:
@@ -140,24 +159,39 @@ def _attention(seen: _Measured, peaks: dict[str, float]) -> float | None:
 
 
 def _tier(seen: _Measured) -> Tier | None:
-    """What ranks exchange: the bus bandwidth that explains why a dp step takes longer than the same step alone.
+    """What ranks exchange: the latency and bus bandwidth that explain why a dp step takes longer than the same step alone.
 
-    bandwidth = 2(n-1)/n · gradient bytes / (dp step - single step), the median over training workloads: an effective figure that holds the
-    collective, what it takes from compute, and the layout's own overhead; so a collective reaches all of it.
+    dp step - single step = 2·latency + 2(n-1)/n · gradient bytes / bandwidth, fitted over training workloads: effective figures that hold
+    the collective, what it takes from compute, and the layout's own overhead; so a collective reaches all of it. Where too few sizes
+    of gradients were measured to tell the two apart, the bandwidth alone: the median.
     """
     alone = {(row.workload, row.settings, row.dtype, row.threads): row.step_time_s for row in seen.rows if row.layout == "single"}
-    rates = []
+    found = []
     for row in seen.rows:
         base = alone.get((row.workload, row.settings, row.dtype, row.threads))
         if base is None or not row.parameters or parse_layout(row.layout).dp != row.world_size or row.world_size < 2:
             continue
         longer, ranks = row.step_time_s - base, row.world_size
         if longer > 0:
-            rates.append(2 * (ranks - 1) / ranks * row.parameters * DTYPE_BYTES.get(row.dtype, 4.0) / longer)
-    if not rates:
+            found.append((2 * (ranks - 1) / ranks * row.parameters * DTYPE_BYTES.get(row.dtype, 4.0), longer))
+    if not found:
         return None
+    latency_s, bandwidth = _exchange(found)
     whole = (CurvePoint(size=1.0, fraction=1.0),)
-    return Tier(name=SHARED, accelerators=seen.ranks, bandwidth_bytes_per_s=median(rates), efficiency=whole)
+    return Tier(name=SHARED, accelerators=seen.ranks, bandwidth_bytes_per_s=bandwidth, latency_s=latency_s, efficiency=whole)
+
+
+def _exchange(found: Sequence[tuple[float, float]]) -> tuple[float | None, float]:
+    """(latency of one of the two ways, bytes a second) from (bytes, seconds) of several exchanges: least squares of relative errors."""
+    median_rate = median(size / seconds for size, seconds in found)
+    if len({size for size, _ in found}) < FEWEST_SIZES:
+        return None, median_rate
+    from scipy.optimize import nnls
+
+    fixed_s, per_byte_s = nnls([[1 / seconds, size * 1e-9 / seconds] for size, seconds in found], [1.0] * len(found))[0]
+    if per_byte_s <= 0:
+        return None, median_rate
+    return float(fixed_s) / 2 or None, 1e9 / float(per_byte_s)
 
 
 def _memory_bytes(run: Run, seen: _Measured) -> float | None:
@@ -246,6 +280,7 @@ def _sources(profile: ClusterProfile, seen: _Measured) -> dict[str, str]:
         f"tiers.{SHARED}": (profile.tiers or None, "dp steps against the same steps alone"),
         "efficiency.matmul": (efficiency.matmul or None, "matmul by size against the fastest"),
         "efficiency.memory": (efficiency.memory or None, "triad by size against the largest"),
+        "efficiency.operators": (efficiency.operators or None, "operators with cold operands, forward and backward"),
         "efficiency.attention_fraction": (efficiency.attention_fraction, "attention against the fastest matmul"),
     }
     return {key: f"{seen.source}: {text}" for key, (value, text) in known.items() if value is not None}

@@ -54,6 +54,24 @@ class Tier(Value):
     """Share of `bandwidth_bytes_per_s` a collective's bus bandwidth reaches, by message size, once its latency is taken off."""
 
 
+class OperatorTime(Value):
+    """One operator as it was timed: forward and backward pass of one call, operands cold."""
+
+    time_s: float
+    flops: float
+    """Executed FLOPs of both passes."""
+    bytes: float
+    """Least traffic of both passes."""
+    m: int = 1
+    """Rows of a product; positions of attention; sequences of a recurrent layer."""
+    n: int = 1
+    """Columns of a product's result; inputs of a recurrent layer."""
+    k: int = 1
+    """The length summed over; width of a head of attention; units of a recurrent layer."""
+    batch: int = 1
+    """Heads of all sequences; steps of a recurrent layer."""
+
+
 class Efficiency(Value):
     """What software gets of the hardware's peak; empty curves mean that the planner's documented defaults apply."""
 
@@ -64,6 +82,8 @@ class Efficiency(Value):
     attention_fraction: float | None = None
     launch_s: float | None = None
     """Host time to start one operator, which small operators can't go below."""
+    operators: dict[str, dict[str, tuple[OperatorTime, ...]]] = {}
+    """Measured times by dtype and function (`Operator.function`), which go before the curves above."""
     step_factor: float | None = None
     """Measured over predicted time of whole training steps on this machine: what software adds to its operators."""
     step_factor_spread: float | None = None

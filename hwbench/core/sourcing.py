@@ -25,6 +25,9 @@ BOUNDS = {
     "fraction": (1e-9, 1.05),
     "attention_fraction": (1e-9, 1.05),
     "nodes": (1, 1e6),
+    "time_s": (1e-9, 1e6),
+    "step_factor": (0.1, 10.0),
+    "step_factor_spread": (1.0, 10.0),
 }
 """Outside these a figure is a slip of a unit or a comma (GB for bytes, Gb/s for B/s), not a machine: key -> lowest, highest."""
 

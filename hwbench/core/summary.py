@@ -133,6 +133,8 @@ class Verified(Value):
     layout: str
     dtype: str
     measured_s: float
+    clock: str = "wall"
+    """'wall', or 'cpu' where others disturbed the measurement: then CPU time, which the calibration rests on too."""
     predicted_s: float
     error_fraction: float
     """predicted / measured - 1: above zero is a prediction too slow."""

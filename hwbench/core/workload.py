@@ -43,6 +43,8 @@ class Operator(Value):
     k: int | None = None
     batch: int = 1
     division: Division = "replicated"
+    function: str = ""
+    """What computes it, so that a time measured here can stand for it: linear, layer_norm, gelu, dropout … (workloads/operator.py)."""
     executed_fraction: float = 1.0
     """Share of the counted FLOPs that a kernel which skips masked work has to do: (s + 1) / 2s for causal attention."""
 

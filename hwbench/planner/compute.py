@@ -1,6 +1,8 @@
 """Time of one operator on one accelerator: a roofline with efficiency curves and a launch overhead.
 
 time = max(FLOPs / (peak · efficiency(size)), bytes / (bandwidth · efficiency(size)), launch)
+
+Where the profile has measured times of the operator itself (`hwbench calibrate`), these go before: see operators.py.
 """
 
 from __future__ import annotations
@@ -13,6 +15,8 @@ import numpy as np
 from hwbench.core.errors import UserError
 from hwbench.core.profile import ClusterProfile, CurvePoint
 from hwbench.core.workload import Operator
+
+from .operators import measured_time_s, share_of_work
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -81,6 +85,9 @@ def pass_time_s(profile: ClusterProfile, operator: Operator, flops: float, size_
     """
     if flops <= 0 and size_bytes <= 0:
         return 0.0
+    measured = measured_time_s(profile, operator, dtype)
+    if measured is not None:
+        return measured * share_of_work(operator, flops, size_bytes)
     launch = LAUNCH_S if profile.efficiency.launch_s is None else profile.efficiency.launch_s
     times = [launch]
     if size_bytes > 0:

@@ -3,7 +3,7 @@
 A training step frees what it needed and asks for it again in the next one. glibc's malloc gives large blocks back to the system in between,
 and every 4 KiB of them then cost a page fault and a page of zeros: a tenth to a third of a small language model's step on a CPU.
 Ranks ask for huge pages, as preloaded allocators do where people train on CPUs: a fault then brings 2 MiB. Keeping freed memory
-instead saves a little more, but fragments the heap and raises the peak by a fifth; docs/measuring.md has the figures.
+instead saves a little more, but fragments the heap and raises the peak by up to a third; docs/measuring.md has the figures.
 """
 
 import os

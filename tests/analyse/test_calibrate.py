@@ -23,8 +23,8 @@ def scaled(name: str, *, size: int, factor: float, slower: float, **case: Any) -
     assert made.measurement is not None
     measured = msgspec.structs.replace(
         made.measurement,
-        flops_per_step=factor * made.measurement.flops_per_step,
-        bytes_per_step=factor * made.measurement.bytes_per_step,
+        flops_per_step=factor * (made.measurement.flops_per_step or 0.0),
+        bytes_per_step=factor * (made.measurement.bytes_per_step or 0.0),
     )
     return msgspec.structs.replace(made, measurement=measured)
 
@@ -67,6 +67,42 @@ def test_what_ranks_exchange_explains_how_much_longer_a_dp_step_takes() -> None:
     (tier,) = profile.tiers
     assert tier.name == SHARED
     assert tier.bandwidth_bytes_per_s == pytest.approx(4 * SHAPES["gpt"].parameters / (0.5 * SHAPES["gpt"].step_s))
+
+
+def test_three_sizes_of_gradients_tell_latency_and_bandwidth_apart() -> None:
+    """Steps that take 2·3 ms and a nanosecond a byte longer on two ranks than on one."""
+    made = [record("matmul", layout="dp=2")]
+    for size, parameters in enumerate((1_000_000, 4_000_000, 16_000_000)):
+        longer_s = 2 * 3e-3 + 1e-9 * 4 * parameters
+        for layout, seconds in (("single", 0.1), ("dp=2", 0.1 + longer_s)):
+            slower = seconds / SHAPES["gpt"].step_s
+            step = record("gpt", layout=layout, slower=slower, spread=0, config={"size": size, "batch": 8})
+            assert step.measurement is not None
+            made.append(msgspec.structs.replace(step, measurement=msgspec.structs.replace(step.measurement, parameters=parameters)))
+    (tier,) = calibrate(run(tuple(made))).tiers
+    assert tier.latency_s == pytest.approx(3e-3)
+    assert tier.bandwidth_bytes_per_s == pytest.approx(1e9)
+
+
+OPERATOR = {"rows": 640, "width": 128, "inner": 96, "length": 20, "heads": 4, "cold_bytes": 1}
+
+
+def test_operators_are_times_by_dtype_and_function_with_their_lengths() -> None:
+    made = [record("matmul")]
+    for function in ("linear", "lstm", "attention", "gelu"):
+        step = record("embedding", spread=0, config=OPERATOR | {"function": function})
+        made.append(msgspec.structs.replace(step, case=msgspec.structs.replace(step.case, workload="operator")))
+    (dtype,) = (found := calibrate(run(tuple(made))).efficiency.operators)
+    times = {function: one for function, (one,) in found[dtype].items()}
+    assert {one.time_s for one in times.values()} == {SHAPES["embedding"].step_s}
+    lengths = {function: (one.m, one.n, one.k, one.batch) for function, one in times.items()}
+    assert lengths == {"linear": (640, 96, 128, 1), "lstm": (32, 128, 96, 20), "attention": (20, 20, 32, 128), "gelu": (1, 1, 1, 1)}
+
+
+def test_operators_that_failed_their_check_or_ran_beside_others_are_left_out() -> None:
+    step = record("embedding", layout="dp=2", config=OPERATOR | {"function": "gelu"})
+    beside = msgspec.structs.replace(step, case=msgspec.structs.replace(step.case, workload="operator"))
+    assert calibrate(run((record("matmul"), beside))).efficiency.operators == {}
 
 
 def test_a_dp_step_that_is_no_slower_tells_nothing() -> None:

@@ -7,6 +7,7 @@ from hwbench.core.errors import UserError
 from hwbench.core.prediction import Memory, Prediction
 from hwbench.core.record import Case
 from tests import made_runs
+from tests.analyse.test_busy import told
 
 MEMORY = Memory(weights_bytes=0, gradients_bytes=0, optimizer_bytes=0, activations_bytes=0, buffers_bytes=0)
 
@@ -33,6 +34,17 @@ def test_each_training_step_stands_once_with_the_error_of_its_prediction() -> No
     assert single.error_fraction == pytest.approx(1.0 / single.measured_s - 1)  # type: ignore[attr-defined]
     assert not single.fitted  # type: ignore[attr-defined]
     assert rows["gpt dp=2"].fitted  # type: ignore[attr-defined]
+
+
+def test_a_disturbed_step_is_compared_by_its_cpu_time() -> None:
+    quiet, disturbed = told(made_runs.record("gpt"), thread=0.99), told(made_runs.record("gpt"), thread=0.5)
+    for record, clock, share in ((quiet, "wall", 1.0), (disturbed, "cpu", 0.5)):
+        (row,) = verify(
+            made_runs.run((record,)), lambda _: predicted(1.0), fitted=lambda _: False, workloads={"gpt": made_runs.workload("training")}
+        )
+        assert row.clock == clock
+        assert row.measured_s == pytest.approx(share * made_runs.SHAPES["gpt"].step_s, rel=0.05)
+        assert row.error_fraction == pytest.approx(1.0 / row.measured_s - 1)
 
 
 def test_what_can_not_be_predicted_is_left_out() -> None:

@@ -1,0 +1,114 @@
+"""One operator of a training step, forward and backward, on cold operands: what `hwbench calibrate` predicts whole steps from.
+
+Called as the models call it, through autograd. Calls go round through as many sets of operands as fill `cold_bytes`: in a step, too,
+weights and activations were last touched long ago. With one set a small operator finds its operands in a cache and looks faster than any
+step is.
+"""
+
+from typing import Final, Literal
+
+from hwbench.core.value import Value
+from hwbench.core.workload import Block, Check, Context, Cost, Kernel, Operator, Workload
+
+from ._count import (
+    adamw,
+    attention,
+    cross_entropy,
+    dropout,
+    element_bytes,
+    elementwise,
+    lookup,
+    need_divisor,
+    need_positive,
+    norm,
+    residual,
+)
+from ._count import product as linear
+from ._recurrent import lstm_block
+
+Function = Literal[
+    "linear", "attention", "causal_attention", "layer_norm", "gelu", "gelu_tanh", "add", "dropout",
+    "cross_entropy", "lookup", "lstm", "adamw",
+]  # fmt: skip
+DROPPED: Final = 0.5
+"""Share that the dropout drops; its time hardly depends on it."""
+
+
+class Config(Value):
+    """An operator and its sizes; what a size means depends on the operator."""
+
+    function: Function = "linear"
+    """linear has a bias; add is a residual connection; adamw clips by the global norm first."""
+    rows: int = 512
+    """Tokens: rows of the operand. Of lstm and attention, sequences times `length`; of adamw, rows of each parameter."""
+    width: int = 512
+    """Columns of the operand: inputs of linear and lstm, classes of cross_entropy, a table's row of lookup, heads times head width."""
+    inner: int = 512
+    """Outputs of linear, units of lstm, rows of lookup's table, number of adamw's parameters."""
+    length: int = 128
+    """Positions of a sequence of attention, steps of lstm."""
+    heads: int = 8
+    """Of attention."""
+    cold_bytes: int = 1 << 26
+    """Operands that are gone through before a set comes again."""
+
+
+def cost(config: Config, dtype: str) -> Cost:
+    """The operator as models count it; an item is a row (of adamw, a parameter)."""
+    need_positive(config, "rows", "width", "inner", "length", "heads", "cold_bytes")
+    operators = _operators(config, element_bytes(dtype), dtype)
+    items = config.rows * config.width * config.inner if config.function == "adamw" else config.rows
+    return Cost(blocks=(Block(name=config.function, parameters=0, operators=operators),), dtype=dtype, items=items, item_unit="row")
+
+
+def _operators(config: Config, e: float, dtype: str) -> tuple[Operator, ...]:
+    n, width, inner, function = config.rows, config.width, config.inner, config.function
+    if function in ("attention", "causal_attention"):
+        need_divisor(config, "length", "rows")
+        need_divisor(config, "heads", "width")
+        batch, causal, per_head = n // config.length, function == "causal_attention", width // config.heads
+        return (attention(batch, config.heads, config.heads, config.length, per_head, e, causal=causal),)
+    if function == "lstm":
+        need_divisor(config, "length", "rows")
+        return lstm_block(function, n // config.length, config.length, width, inner, e).operators
+    if function == "adamw":
+        return adamw(n * width * inner, dtype)
+    if function == "dropout":
+        return dropout(function, n * width, e, DROPPED)
+    if function == "linear":
+        return (linear(function, n, inner, width, e),)
+    if function == "lookup":
+        return (lookup(n, inner, width, e),)
+    if function == "cross_entropy":
+        return (cross_entropy(n, width, e),)
+    if function == "layer_norm":
+        return (norm(function, n, width, e),)
+    if function == "add":
+        return (residual(function, n, width, e),)
+    return (elementwise(function, n * width, e, moves=2, backward_moves=3, function=function),)
+
+
+def build(config: Config, context: Context) -> Kernel:
+    """As many sets of operands as are gone through, on the device."""
+    import itertools
+
+    from . import _operators, _tensors
+
+    dtype = _tensors.begin(context)
+    cost(config, context.dtype)
+    first = _operators.draw(config, context.device, dtype)
+    size = sum(tensor.nbytes for tensor in first)
+    count = max(1, min(_operators.MOST_SETS, -(-config.cold_bytes // size)))
+    sets = [first, *(_operators.draw(config, context.device, dtype) for _ in range(count - 1))]
+    calls = itertools.cycle([_operators.prepare(config, operands) for operands in sets])
+
+    def check() -> Check:
+        """Every result of one call against float64, as relative Euclidean distances; 64u as for whole steps."""
+        error = _operators.error(config, _operators.draw(config, context.device, dtype))
+        tolerance = 64 * _tensors.unit_roundoff(context.dtype)
+        return Check(name=config.function, error=error, tolerance=tolerance, reference="float64 on the CPU")
+
+    return Kernel(run=lambda: next(calls)(), check=check)
+
+
+WORKLOAD: Final = Workload(kind="kernel", config=Config, cost=cost, build=build)
