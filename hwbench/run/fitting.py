@@ -23,12 +23,12 @@ _TIMES_THE_CACHE: Final = 12
 """Three arrays of four times the last-level cache each, as STREAM's run rules want them."""
 _LEAST_MEMORY_BYTES: Final = 192 << 20
 """Where that cache is small, or nobody knows it."""
-_MOST_BYTES_A_CPU: Final = 1 << 30
+_MOST_BYTES_A_CPU: Final = 256 << 20
 """A small part of a large host is shown all of the host's cache, for which arrays would take it minutes to fill. The record then warns."""
 _MEMORY_SHARE: Final = 4
 """The arrays take at most this part of memory."""
 _FIRST_CACHE_BYTES: Final = 16 << 10
-_MOST_SWEPT_BYTES: Final = 1 << 30
+_MOST_SWEPT_BYTES: Final = 512 << 20
 _MOST_RANKS: Final = 16
 """Each rank imports torch: 0.3 GiB and seconds of a CPU."""
 
