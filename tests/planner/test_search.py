@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from hwbench.cli._planning import load_model, sends
 from hwbench.core.errors import UserError
 from hwbench.core.registry import load_cluster
+from hwbench.planner.machine import scale_up_domain
 from hwbench.planner.memory import rank_memory
 from hwbench.planner.overrides import with_settings
 from hwbench.planner.search import (
@@ -16,7 +17,6 @@ from hwbench.planner.search import (
     layouts,
     lightest_recompute,
     pipeline_degrees,
-    scale_up_domain,
     search,
     tensor_degrees,
     tensor_divides,

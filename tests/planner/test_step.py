@@ -1,12 +1,14 @@
 import math
+from typing import Any
 
 import pytest
 
 from hwbench.core.errors import UserError
 from hwbench.core.layout import parse_layout
 from hwbench.core.parallel import Transfer
+from hwbench.core.prediction import Prediction
 from hwbench.core.profile import Accelerator, ClusterProfile, Node, Tier
-from hwbench.core.workload import Block, Cost, Operator
+from hwbench.core.workload import Block, Cost, Division, Operator
 from hwbench.planner.step import predict_step
 
 
@@ -19,7 +21,7 @@ def profile(**changes: object) -> ClusterProfile:
         peak_flops_per_s={"bf16": 312e12, "fp32": 19.5e12},
         power_w=400.0,
     )
-    values = {
+    values: dict[str, Any] = {
         "name": "dgx-a100",
         "description": "",
         "accelerator": accelerator,
@@ -33,7 +35,7 @@ def profile(**changes: object) -> ClusterProfile:
     return ClusterProfile(**(values | changes))
 
 
-def product(name: str, m: int, n: int, k: int, division: str) -> Operator:
+def product(name: str, m: int, n: int, k: int, division: Division) -> Operator:
     flops = 2.0 * m * n * k
     size = 2.0 * (m * n + n * k + m * k)
     return Operator(
@@ -80,7 +82,7 @@ def gpt(hidden: int = 4096, layers: int = 32, tokens: int = 2048, vocabulary: in
     )
 
 
-def predict(layout: str, transfers: tuple[Transfer, ...] = (), micro_batches: int = 8, **more):
+def predict(layout: str, transfers: tuple[Transfer, ...] = (), micro_batches: int = 8, **more: Any) -> Prediction:
     return predict_step(gpt(), parse_layout(layout), profile(), transfers=transfers, micro_batches=micro_batches, **more)
 
 

@@ -22,9 +22,9 @@ class Core(NamedTuple):
 
 
 class Kept(NamedTuple):
-    """One cache of one kind in the hierarchy: index folder, level, type, size text and the sets of CPUs that share one."""
+    """One cache of one kind in the hierarchy: its folder's number, level, type, size text and the sets of CPUs that share one."""
 
-    index: int
+    number: int
     level: int
     type: str
     size: str
@@ -77,7 +77,7 @@ def caches(kept: tuple[Kept, ...], *, lists: bool = True) -> Files:
     for cache in kept:
         for members in cache.sets:
             for cpu in members:
-                at = f"{CPU}/cpu{cpu}/cache/index{cache.index}"
+                at = f"{CPU}/cpu{cpu}/cache/index{cache.number}"
                 files |= {f"{at}/level": str(cache.level), f"{at}/type": cache.type, f"{at}/size": cache.size}
                 files |= {f"{at}/shared_cpu_map": mask(members), f"{at}/coherency_line_size": "64", f"{at}/ways_of_associativity": "8"}
                 if lists:
@@ -353,7 +353,13 @@ def amd_complexes() -> Machine:
     files = topology(cores) | lists(range(8)) | nodes({0: (0, 1, 2, 3), 1: (4, 5, 6, 7)}, {0: 1024, 1: 1024})
     files |= caches((Kept(0, 1, "Data", "32K", single), Kept(2, 2, "Unified", "512K", single), Kept(3, 3, "Unified", "8192K", pairs)))
     files |= {"proc/cpuinfo": x86_cpuinfo(range(8), "AMD EPYC 7451", "AuthenticAMD"), "proc/meminfo": meminfo(2048)}
-    truth = {"cpu.sockets": 1, "cpu.dies": 2, "cpu.physical_cores": 8, "cpu.caches.2.instances": 4, "cpu.caches.2.size_bytes": 8 << 20}
+    truth: dict[str, object] = {
+        "cpu.sockets": 1,
+        "cpu.dies": 2,
+        "cpu.physical_cores": 8,
+        "cpu.caches.2.instances": 4,
+        "cpu.caches.2.size_bytes": 8 << 20,
+    }
     return Machine(files, truth)
 
 
