@@ -1,6 +1,7 @@
 """A series over its runs: every run a dot, every level a line, every change an upright stroke."""
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any, Final
 
 from hwbench.core.history import Change, HistorySeries, Point
@@ -24,8 +25,10 @@ def plot(of: HistorySeries) -> Plot:
     dated = bool(points) and all(point.started_at for point in points)
     values = [point.value_s / scale for point in points]
     strokes = [_stroke(xs[change.found.index - offset], change) for change in shown]
-    xaxis = {"fixedrange": True, "zeroline": False, "showgrid": False, "nticks": 4} | (
-        {"type": "date", "tickformat": "%Y-%m-%d"} if dated else {"title": titled("run, oldest first")}
+    xaxis = {"fixedrange": True, "zeroline": False, "showgrid": False} | (
+        {"type": "date", "tickformat": "%Y-%m-%d", "tickvals": _ticks(xs), "tickangle": 0}
+        if dated
+        else {"title": titled("run, oldest first"), "nticks": 4}
     )
     yaxis = {"fixedrange": True, "zeroline": False, "nticks": 5, "title": titled(f"{of.clock} time, {unit}"), "range": _range(values)}
     return Plot(
@@ -49,6 +52,13 @@ def _unit(points: Sequence[Point]) -> tuple[float, str]:
 def _xs(points: Sequence[Point]) -> list[Any]:
     """Times where every run tells one; where one doesn't, the runs' numbers."""
     return [point.started_at for point in points] if all(point.started_at for point in points) else list(range(len(points)))
+
+
+def _ticks(times: Sequence[str]) -> list[str]:
+    """Two days within the span, far enough apart for their labels where the page is narrowest; one where all is one day."""
+    first, last = datetime.fromisoformat(min(times)), datetime.fromisoformat(max(times))
+    places = (1 / 4, 3 / 4) if (last - first).days >= 3 else (0,)
+    return [(first + place * (last - first)).isoformat(timespec="seconds") for place in places]
 
 
 def _range(values: Sequence[float]) -> list[float]:
