@@ -78,9 +78,9 @@ def _machine(inventory: Inventory) -> Iterator[tuple[str, str]]:
 def _cpu(cpu: Cpu) -> Iterator[tuple[str, str]]:
     yield "CPU", " ".join(part for part in (cpu.model, f"({cpu.architecture})" if cpu.architecture else "") if part)
     threads = "/".join(map(str, cpu.threads_per_core or ()))
-    counts = ((cpu.sockets, "socket"), (cpu.physical_cores, "core"), (cpu.online_count, "CPU online"))
-    counted = [f"{count:,} {what}{'s' if count != 1 and what != 'CPU online' else ''}" for count, what in counts if count is not None]
-    yield "Cores", ", ".join([*counted, *([f"{threads} threads a core"] if threads else [])])
+    counts = ((cpu.sockets, "socket", ""), (cpu.physical_cores, "core", ""), (cpu.online_count, "CPU", " online"))
+    counted = [f"{count:,} {what}{'' if count == 1 else 's'}{then}" for count, what, then in counts if count is not None]
+    yield "Cores", ", ".join([*counted, *([f"{threads} thread{'' if threads == '1' else 's'} a core"] if threads else [])])
     yield "Vector and matrix units", ", ".join(cpu.isa_highlights or ())
     yield (
         "Caches",

@@ -15,6 +15,7 @@ from hwbench.reports import _machine, _tables, _text
 from hwbench.reports._terms import terms
 from hwbench.reports.html import REPORT, render
 
+from hwbench.core.inventory import Cpu, Inventory
 from hwbench.core.summary import Interval, Summary
 from tests.made_runs import sizing_answer
 from tests.made_summaries import MARKUP, demo, hostile, many_cases, nothing, sizing_only, two_runs
@@ -171,3 +172,14 @@ def test_parts_of_a_step_fill_it() -> None:
     shares = next(f for f in stacked if f["layout"]["xaxis"]["range"] == [0, 100])
     for index in range(len(sizing_answer().sizings)):
         assert sum(trace["x"][index] for trace in shares["data"]) == pytest.approx(100)
+
+
+@pytest.mark.parametrize(
+    ("cpu", "said"),
+    [
+        (Cpu(sockets=1, physical_cores=2, online_count=2, threads_per_core=(1,)), "1 socket, 2 cores, 2 CPUs online, 1 thread a core"),
+        (Cpu(sockets=2, physical_cores=1, online_count=1, threads_per_core=(1, 2)), "2 sockets, 1 core, 1 CPU online, 1/2 threads a core"),
+    ],
+)
+def test_cores_are_counted_in_plain_english(cpu: Cpu, said: str) -> None:
+    assert ("Cores", said) in _machine.facts(Inventory(cpu=cpu)).rows
