@@ -11,8 +11,22 @@ from typing import Final
 
 import numpy as np
 
-from hwbench.analyse.ab import ALPHA, FEWEST_ROUNDS, judge_kernel
-from hwbench.analyse.sequential import CONFIRM_ALPHA, LOOKS, Look, concluded, confirmed, looked, paid
+from hwbench.analyse.ab import ALPHA, FEWEST_ROUNDS
+from hwbench.analyse.sequential import (
+    CHANGES,
+    CONFIRM_ALPHA,
+    FEWEST_ROUNDS_FOR_CHANGE,
+    LOOKS,
+    Judgement,
+    Look,
+    agrees,
+    concluded,
+    confirmed,
+    judged,
+    looked,
+    paid,
+    spent,
+)
 from hwbench.analyse.sessions import Session
 from hwbench.core.ab import AbKernel, AbResult, Clock
 from hwbench.core.comparison import Comparison
@@ -162,7 +176,8 @@ def _look(match: Match, course: Course) -> None:
     contest = course.contest
     out_of_time = duel_contest.is_out_of_time(contest)
     fraction = 1.0 if out_of_time else contest.spent_s / contest.allowance_s
-    if fraction < LOOKS[course.look.looks if course.look else 0]:
+    early = fraction < LOOKS[course.look.looks if course.look else 0] or contest.rounds < FEWEST_ROUNDS_FOR_CHANGE
+    if early and not out_of_time:
         return
     began_s = time.monotonic()
     course.look = looked(judge(course.blocks, match.plan), fraction, course.look)
@@ -184,9 +199,9 @@ def brief(of: Comparison) -> str:
     return f"{of.verdict}, {of.ratio:.3f} ({of.ratio_low:.3f} to {of.ratio_high:.3f})"
 
 
-def judge(blocks: Sequence[Block], plan: Plan, alpha: float = ALPHA) -> Comparison:
-    """One kernel's blocks, judged as `hwbench compare --session` judges them."""
-    return judge_kernel(session_of(blocks), 0, plan.clock, plan.threshold_fraction, alpha)
+def judge(blocks: Sequence[Block], plan: Plan, alpha: float = ALPHA) -> Judgement:
+    """One kernel's blocks, compared as `hwbench compare --session` compares them."""
+    return judged(session_of(blocks), 0, clock=plan.clock, threshold_fraction=plan.threshold_fraction, alpha=alpha)
 
 
 def session_of(blocks: Sequence[Block]) -> Session:
@@ -219,28 +234,34 @@ def _confirm(match: Match, doubtful: Sequence[Course]) -> None:
     duel.start(match.duel, match.places)
     start_s = (time.monotonic() - began_s) / len(doubtful)
     for course in doubtful:
-        fresh = _fresh_blocks(match, course, match.plan.budget_s * CONFIRM_SHARE_FRACTION - start_s)
-        alone = judge(fresh, match.plan, CONFIRM_ALPHA)
-        pooled = judge(course.blocks, match.plan)
-        course.comparison = confirmed(pooled, alone)
-        course.confirmed = course.comparison.verdict == pooled.verdict
+        assert course.comparison is not None
+        share_s = match.plan.budget_s * CONFIRM_SHARE_FRACTION
+        fresh = _measured_again(match, course, max(share_s - start_s, LEAST_SHARE_FRACTION * share_s))
+        pooled = judge(course.blocks, match.plan).comparison
+        course.comparison = confirmed(course.comparison, pooled, fresh)
+        course.confirmed = course.comparison.verdict in CHANGES
         match.say(f"{course.contest.name}: {brief(course.comparison)}; {course.comparison.note}")
 
 
-def _fresh_blocks(match: Match, course: Course, allowance_s: float) -> list[Block]:
-    """Blocks of new processes for so long, FEWEST_ROUNDS rounds at the least; they are added to the kernel's own too."""
-    before = course.contest
+def _measured_again(match: Match, course: Course, allowance_s: float) -> Comparison:
+    """What new processes alone show within so long; looked at as often as the first ones, and paid for. Their blocks join the kernel's."""
+    before, already = course.contest, len(course.blocks)
     index = match.courses.index(course)
     contest = duel_contest.begin(match.duel, match.plan.job, match.places, index, allowance_s, before.process + 1)
-    contest.name, course.contest, already = before.name, contest, len(course.blocks)
-    while contest.rounds < FEWEST_ROUNDS or not duel_contest.is_out_of_time(contest):
-        _play(match, course)
-        match.rounds += 1
+    contest.name, course.contest, paid_fraction = before.name, contest, 0.0
+    for look in LOOKS:
+        while contest.rounds < FEWEST_ROUNDS or (contest.spent_s < look * allowance_s and not duel_contest.is_out_of_time(contest)):
+            _play(match, course)
+            match.rounds += 1
+        found = judge(course.blocks[already:], match.plan, CONFIRM_ALPHA * (spent(look) - paid_fraction)).comparison
+        paid_fraction = spent(look)
+        if course.comparison and agrees(course.comparison, found):
+            break
     duel_contest.end(match.duel, contest)
     contest.rounds += before.rounds
     contest.spent_s += before.spent_s
     contest.unsteady += before.unsteady
-    return course.blocks[already:]
+    return found
 
 
 def _kernel(course: Course, clock: Clock) -> AbKernel:

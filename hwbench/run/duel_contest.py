@@ -115,6 +115,10 @@ def play(of: duel.Duel, contest: Contest, number: int, dice: random.Random) -> l
     contest.spent_s += now_s - began_s
     contest.rounds += 1
     contest.rounds_of_process += 1
+    left_s = contest.allowance_s - contest.spent_s
+    contest.sizes = duel_plan.fitted(
+        contest.sizes, contest.rounds, contest.round_s + contest.respawn_s / contest.rounds_per_process, left_s
+    )
     contest.rounds_per_process = duel_plan.rounds_per_process(contest.round_s, contest.respawn_s, contest.allowance_s)
     return blocks
 

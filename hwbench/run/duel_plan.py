@@ -17,7 +17,7 @@ ROUND_S: Final = 1.0
 LONG_CALL_S: Final = 0.025
 """From here on a block is one call, which the analysis then keeps: what a switch costs it, some 100 µs of cold caches, is not seen."""
 MOST_ROUNDS_PER_PROCESS: Final = 4
-FEWEST_ROUNDS: Final = 12
+FEWEST_ROUNDS: Final = 13
 """A round is made small enough for so many to fit into the time, where it can be: a verdict needs rounds and processes, not pairs."""
 FEWEST_PROCESSES: Final = 4
 
@@ -51,6 +51,18 @@ def rounds_per_process(round_s: float, respawn_s: float, left_s: float) -> int:
     wanted = min(MOST_ROUNDS_PER_PROCESS, math.ceil(respawn_s / max(round_s, 1e-6)))
     room = math.floor((left_s / FEWEST_PROCESSES - respawn_s) / max(round_s, 1e-6))
     return max(1, min(wanted, room))
+
+
+def fitted(of: Sizes, rounds: int, round_s: float, left_s: float) -> Sizes:
+    """The sizes with fewer pairs where rounds that take so long would not make FEWEST_ROUNDS in the time left; `rounds` are done already.
+
+    On a crowded machine a round takes many times its calls' time: every block waits for two processes to get a CPU.
+    """
+    missing = FEWEST_ROUNDS - rounds
+    if missing <= 0 or round_s * missing <= left_s:
+        return of
+    pairs = max(1, math.floor(of.pairs * max(left_s, 0.0) / max(round_s * missing, 1e-9)))
+    return Sizes(samples=of.samples, repeat=of.repeat, pairs=min(of.pairs, pairs))
 
 
 def block_order(pairs: int, dice: random.Random) -> Iterator[tuple[int, int]]:

@@ -97,7 +97,7 @@ def started(project: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
 
 @pytest.mark.heavy
 def test_a_commit_that_made_it_slower_fails_the_gate_and_leaves_only_what_was_asked_for(project: Path) -> None:
-    words = ("--base", "HEAD~1", "--candidate", "HEAD", "mine.py", "--budget", "60s", "--fail", "slower:3%")
+    words = ("--base", "HEAD~1", "--candidate", "HEAD", "mine.py", "--budget", "60s", "--priority", "raised", "--fail", "slower:3%")
     done = ab(project, *words, "--json", "--session", "s.csv.gz", "--plot", "plot.html")
     assert done.returncode == 1, done.stderr
     found = json.loads(done.stdout)
@@ -126,12 +126,25 @@ def test_a_commit_that_made_it_slower_fails_the_gate_and_leaves_only_what_was_as
     [
         ("raises", "candidate (set:deed=raises): ValueError: the candidate raised"),
         ("killed", "candidate (set:deed=killed): its process was killed by SIGSEGV while "),
-        ("hangs", "candidate (set:deed=hangs): no answer within 2 s while "),
+        ("hangs", "candidate (set:deed=hangs): no answer within 5 s while "),
         ("wrong", "candidate (set:deed=wrong): ValueError: correctness check sum: error 1 above 0.5"),
     ],
 )
 def test_a_candidate_that_fails_is_one_line_and_exit_4(project: Path, deed: str, words: str) -> None:
-    done = ab(project, "--base", "same", "--candidate", f"set:deed={deed}", "mine.py", "--budget", "10s", "--time-limit", "2s")
+    done = ab(
+        project,
+        "--base",
+        "same",
+        "--candidate",
+        f"set:deed={deed}",
+        "mine.py",
+        "--budget",
+        "10s",
+        "--time-limit",
+        "5s",
+        "--priority",
+        "raised",
+    )
     assert done.returncode == 4, done.stderr
     assert words in done.stderr
     assert "Traceback" not in done.stderr
@@ -152,7 +165,9 @@ def test_an_interpreter_without_torch_is_unavailable(project: Path) -> None:
 def test_a_signal_leaves_no_process_no_worktree_and_the_rounds_so_far(
     project: Path, started: Callable[..., subprocess.Popen[str]], number: signal.Signals, status: int
 ) -> None:
-    process = started("--base", "HEAD~1", "--candidate", "HEAD~1", "mine.py", "--budget", "60s", "--session", "s.csv")
+    process = started(
+        "--base", "HEAD~1", "--candidate", "HEAD~1", "mine.py", "--budget", "60s", "--priority", "raised", "--session", "s.csv"
+    )
     path, end = project / "s.csv", time.monotonic() + 60
     while not (path.exists() and len(path.read_text().splitlines()) > 10):
         assert time.monotonic() < end

@@ -49,6 +49,16 @@ def test_cheap_processes_are_replaced_often_and_dear_ones_as_often_as_time_allow
     assert duel_plan.rounds_per_process(2.0, 5.0, 40) == 2
 
 
+@given(st.integers(0, 30), st.floats(0, 20), st.floats(-5, 500))
+def test_rounds_shrink_until_enough_fit(rounds: int, round_s: float, left_s: float) -> None:
+    sizes = duel_plan.Sizes(samples=5, repeat=1, pairs=8)
+    found = duel_plan.fitted(sizes, rounds, round_s, left_s)
+    missing = duel_plan.FEWEST_ROUNDS - rounds
+    assert 1 <= found.pairs <= 8
+    if found.pairs > 1 and missing > 0:
+        assert missing * round_s * found.pairs / 8 <= left_s * 1.001
+
+
 def test_sides_take_turns_at_random() -> None:
     dice = random.Random(1)
     first = Counter()  # type: Counter[int]
