@@ -21,6 +21,8 @@ ALPHA: Final = 0.015
 """Two-sided error of a verdict, and what the interval leaves outside. Replays show fewer false alarms: docs/statistics.md."""
 FEWEST_ROUNDS: Final = 6
 FEWEST_PROCESSES: Final = 3
+LOTTERY_MARGIN: Final = 4.0
+"""Times the spread of processes that are draws of a lottery: a ratio beyond needs no more of them to be believed."""
 POWER_FRACTION: Final = 0.8
 _LARGEST_LOG: Final = 700.0
 """exp of more overflows."""
@@ -49,7 +51,7 @@ def judge_cells(name: str, of: Cells, *, threshold_fraction: float = THRESHOLD_F
         return Comparison(kernel=name, verdict=CANT_TELL, note=f"{rounds} round with both sides: no telling how much rounds differ")
     found = estimate(of)
     verdict = _verdict(found, threshold_fraction, alpha)
-    doubt = _doubt(of)
+    doubt = _doubt(of, found, alpha)
     reach = found.reach(alpha)
     return Comparison(
         kernel=name,
@@ -76,11 +78,19 @@ def _verdict(of: Estimate, threshold_fraction: float, alpha: float) -> Verdict:
     return "same" if abs(of.log_ratio) + of.reach(alpha) <= threshold else CANT_TELL
 
 
-def _doubt(of: Cells) -> str:
+def _doubt(of: Cells, found: Estimate, alpha: float) -> str:
     """Why no verdict may rest on these cells, however clear they look; empty where it may."""
     processes = len(np.unique(of.round_process))
     if len(of.round_low) < FEWEST_ROUNDS:
         return f"{len(of.round_low)} rounds with both sides: a verdict needs {FEWEST_ROUNDS}"
     if processes < FEWEST_PROCESSES:
         return f"{processes} respawned processes a side: a verdict needs {FEWEST_PROCESSES}, samples of one are not replicates"
+    if processes < fewest_draws(alpha) and abs(found.log_ratio) < LOTTERY_MARGIN * found.lottery:
+        apart = f"processes of the same code differ by {100 * math.expm1(found.lottery):.0f} %, more than their rounds do"
+        return f"{apart}: a verdict needs {fewest_draws(alpha)} of them, here are {processes}; respawn more often"
     return ""
+
+
+def fewest_draws(alpha: float) -> int:
+    """Pairs of processes that all differ the same way by luck with a chance (two-sided) of no more than `alpha`: 2^(1-n)."""
+    return math.ceil(1 - math.log2(alpha))

@@ -22,8 +22,8 @@ SYSTEMATIC_ERROR: Final = 0.002
 """Standard error (of a log ratio) that more rounds of one session don't lessen: clocks, and where memory happened to lie."""
 ESTIMATOR_ERROR: Final = 0.002
 """Standard error added to each estimator's own before weighting: none is trusted alone because its swaps look quiet."""
-LOTTERY_SPREAD: Final = 0.15
-"""Standard deviation of processes' own log ratios beyond which a process is a draw: its memory's place decides, not the code."""
+LOTTERY_P: Final = 0.001
+"""Chance that processes alike in truth are taken for draws of a lottery."""
 MOST_SUBSETS: Final = 40
 LOW_ROUNDS_FRACTION: Final = 0.25
 LOW_BLOCKS_FRACTION: Final = 0.05
@@ -32,11 +32,15 @@ _SMALLEST_SCALE: Final = 1e-4
 
 
 class Estimate(NamedTuple):
-    """log(time of B / time of A), its standard error, and the degrees of freedom that the error is known with."""
+    """log(time of B / time of A), its standard error, and the degrees of freedom that the error is known with.
+
+    `lottery` is the standard deviation of the processes' own log ratios where these differ more than their rounds do, else 0.
+    """
 
     log_ratio: float
     error: float
     freedom: float
+    lottery: float
 
     def reach(self, alpha: float) -> float:
         """Half the width of the interval that leaves `alpha` outside, on the logarithmic scale (Student's t)."""
@@ -59,11 +63,13 @@ def estimate(of: Cells) -> Estimate:
     weights = 1 / ((swapped**2).mean(axis=1) + ESTIMATOR_ERROR**2)
     weights /= weights.sum()
     between_rounds = float(((weights @ swapped) ** 2).mean())
-    excess = max(0.0, _process_variance(views, of.round_process, weights, seed) - between_rounds)
+    lottery = _lottery(of, views)
+    between_processes = max(_process_variance(views, of.round_process, weights, seed), lottery**2 / processes)
+    excess = max(0.0, between_processes - between_rounds)
     variance = between_rounds + excess + SYSTEMATIC_ERROR**2
     lost = between_rounds**2 / (rounds - 1) + excess**2 / max(processes - 1, 1)
     freedom = min(float(rounds - 1), variance**2 / lost) if lost > 0 else float(rounds - 1)
-    return Estimate(float(weights @ estimates), math.sqrt(variance), freedom)
+    return Estimate(float(weights @ estimates), math.sqrt(variance), freedom, lottery)
 
 
 class _View(NamedTuple):
@@ -96,8 +102,7 @@ def _process_variance(views: Sequence[_View], round_process: NDArray[np.int64], 
     """Variance of the weighted estimate over processes; 0 for one process.
 
     The jackknife that leaves out sqrt(n) of n processes (Shao and Wu 1989): leaving out one tells too little of medians and
-    floors, which stay where the majority is. Where the processes' own ratios differ beyond LOTTERY_SPREAD (the middle one of
-    the estimators' standard deviations), each process is a draw, and the variance of a mean of draws counts if it is larger.
+    floors, which stay where the majority is.
     """
     processes = np.unique(round_process)
     if len(processes) < 2:
@@ -109,9 +114,29 @@ def _process_variance(views: Sequence[_View], round_process: NDArray[np.int64], 
     left_out = math.isqrt(len(processes))
     kept = len(processes) - left_out
     parts = np.array([weights @ estimates_of(chosen) for chosen in _subsets(processes, kept, seed)])
-    variance = kept / left_out * float(((parts - weights @ estimates_of(processes)) ** 2).mean())
-    spread = float(np.median(np.std([estimates_of(np.array([process])) for process in processes], axis=0, ddof=1)))
-    return max(variance, spread**2 / len(processes)) if spread > LOTTERY_SPREAD else variance
+    return kept / left_out * float(((parts - weights @ estimates_of(processes)) ** 2).mean())
+
+
+def _lottery(of: Cells, views: Sequence[_View]) -> float:
+    """How far apart the processes' own ratios are, if that is more than chance; 0 if it isn't, or can't be known.
+
+    Analysis of variance of the rounds' log ratios (the median over a round's pairs) by process, at LOTTERY_P: where a process's
+    memory lies may decide its speed, and then each process is one draw, however many rounds it makes. The size is the middle one
+    of the estimators' standard deviations over processes.
+    """
+    processes, group = np.unique(of.round_process, return_inverse=True)
+    rounds = np.array([np.median(np.diff(of.block_low[of.pair_round == row])) for row in range(len(group))])
+    between, within = len(processes) - 1, len(rounds) - len(processes)
+    if between < 1 or within < 1:
+        return 0.0
+    counts = np.bincount(group)
+    means = np.bincount(group, rounds) / counts
+    residual = float(((rounds - means[group]) ** 2).sum()) / within + _SMALLEST_SCALE**2
+    ratio = float((counts * (means - rounds.mean()) ** 2).sum()) / between / residual
+    if special.fdtrc(between, within, ratio) >= LOTTERY_P:
+        return 0.0
+    own = [_estimates(_only(np.array([process]), views, of.round_process))[:, 0] for process in processes]
+    return float(np.median(np.std(own, axis=0, ddof=1)))
 
 
 def _subsets(processes: NDArray[np.int64], size: int, seed: int) -> list[NDArray[np.int64]]:

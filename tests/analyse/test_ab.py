@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hwbench.analyse.ab import judge_cells, judge_session
+from hwbench.analyse.ab import fewest_draws, judge_cells, judge_session
 from hwbench.analyse.cells import Cells, cells
 from hwbench.analyse.estimators import estimate, student_location
 from hwbench.analyse.sessions import Session
@@ -91,6 +91,29 @@ def test_a_process_that_differs_widens_the_interval_beyond_what_rounds_show() ->
     found = estimate(cells(dataclasses.replace(one, cpu_ns=one.cpu_ns * lucky), 0, "cpu"))  # type: ignore[arg-type]
     assert found.error > 0.01
     assert found.freedom < 10
+
+
+def test_a_lottery_of_processes_gets_no_verdict_from_a_few_draws_but_from_many() -> None:
+    def lottery(respawn: int) -> Comparison:
+        one = session(noise=0.005, respawn=respawn)
+        slow = np.where((one.process % 5 != 0) & (one.side == 1), 1.2, 1.0)
+        return only(judge_session(dataclasses.replace(one, cpu_ns=one.cpu_ns * slow)))
+
+    few, many = lottery(4), lottery(1)
+    assert few.verdict == "can't tell"
+    assert "respawn more often" in few.note
+    assert "needs 8 of them, here are 5" in few.note
+    assert many.note == ""
+
+
+def test_processes_that_differ_little_do_not_hide_a_change_far_larger() -> None:
+    one = session(factor=1.1, noise=0.002)
+    uneven = np.where((one.process % 2 == 0) & (one.side == 1), 1.01, 1.0)
+    assert only(judge_session(dataclasses.replace(one, cpu_ns=one.cpu_ns * uneven))).verdict == "slower"
+
+
+def test_eight_draws_alike_are_rarer_than_the_error_allowed() -> None:
+    assert (fewest_draws(0.015), fewest_draws(0.01), fewest_draws(0.05)) == (8, 8, 6)
 
 
 @pytest.mark.parametrize(
