@@ -51,7 +51,7 @@ def calibrate(run: Run) -> ClusterProfile:
     seen = _select(run)
     peaks = _peaks(seen)
     if not peaks:
-        hint = "run `hwbench run --suite ceilings`, then calibrate from it"
+        hint = "run `hwbench run --suite calibrate`, then calibrate from it"
         raise UserError(f"run {run.header.id}: no matrix product was measured", hint=hint)
     memory = _memory_bytes(run, seen)
     bandwidth, memory_curve = _streaming(seen)

@@ -26,10 +26,10 @@ def command(run: str | None, results: Path, output: Path | None, as_json: bool) 
     """Make a cluster profile of this machine from RUN, the newest by default.
 
     One accelerator of the profile is what one rank had. What the run did not measure is absent, and a note says so: no number
-    comes from a datasheet.
+    comes from a datasheet. The suite `calibrate` takes a minute and measures what whole training steps are predicted from.
 
     \b
-    hwbench run --suite ceilings && hwbench calibrate --output here.toml
+    hwbench run --suite calibrate && hwbench calibrate --output here.toml
     hwbench size --model gpt2 --tokens 1B --cluster here.toml
     """
     profile = calibrated(results, run)
@@ -54,6 +54,11 @@ def _print_summary(profile: ClusterProfile, output: Path) -> None:
     console.print(
         f"                {format_rate(device.memory_bandwidth_bytes_per_s, 'B/s')}, {format_bytes(device.memory_bytes)}", markup=False
     )
+    operators = [(dtype, len(found), sum(map(len, found.values()))) for dtype, found in profile.efficiency.operators.items()]
+    for dtype, functions, sizes in operators:
+        console.print(f"  operators     {functions} in {dtype}, at {sizes} sizes", markup=False)
+    if profile.efficiency.step_factor is not None:
+        console.print(f"  whole steps   {profile.efficiency.step_factor:.2f} times their prediction", markup=False)
     for tier in profile.tiers:
         console.print(f"  {tier.name:<13} {format_rate(tier.bandwidth_bytes_per_s, 'B/s')} effective", markup=False)
     for note in profile.notes:

@@ -15,6 +15,8 @@ class Entry(Value):
     dtypes: tuple[str, ...] | None = None
     devices: tuple[Literal["cpu", "accelerator"], ...] = ("cpu", "accelerator")
     """Where this entry is meant for; sizes that suit a CPU leave an accelerator idle."""
+    processes: int | None = None
+    """Repeat it in so many processes at most, where the suite has more: what is many and small need not be as sure."""
 
 
 class Suite(Value):

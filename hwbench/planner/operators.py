@@ -21,6 +21,9 @@ from hwbench.core.workload import Operator
 
 SMOOTHING = 0.1
 """Of distances in natural logarithms: measurements nearer than a third (e^0.3) of a size count alike, so that their noise averages out."""
+MOST_OVERHEAD_FRACTION = 0.5
+"""Of the shortest measurement. A larger constant is no overhead: the sizes are too few or too alike to tell it from work, which then counts
+alone."""
 LSTM = "lstm"
 LSTM_GATES = "lstm_gates"
 LINEAR = "linear"
@@ -111,15 +114,22 @@ def _input_product(point: OperatorTime) -> OperatorTime:
 
 
 def _solve(points: Sequence[OperatorTime], features: Sequence[Features], times: Sequence[float]) -> Fit:
+    coefficients = _least_squares(features, times)
+    if coefficients[0] > MOST_OVERHEAD_FRACTION * min(times):
+        coefficients = _least_squares([(0.0, *one[1:]) for one in features], times)
+    residuals = [math.log(seconds / _linear(coefficients, one)) for seconds, one in zip(times, features, strict=True)]
+    return Fit(coefficients, tuple(_place(point) for point in points), tuple(residuals))
+
+
+def _least_squares(features: Sequence[Features], times: Sequence[float]) -> Features:
+    """Coefficients of at least 0 with the least squares of relative errors."""
     from scipy.optimize import nnls
 
     relative = np.array(features) / np.array(times)[:, None]
     scale = relative.max(axis=0)
     scale[scale == 0] = 1.0
     solved = nnls(relative / scale, np.ones(len(times)))[0] / scale
-    coefficients = (float(solved[0]), float(solved[1]), float(solved[2]))
-    residuals = [math.log(seconds / _linear(coefficients, one)) for seconds, one in zip(times, features, strict=True)]
-    return Fit(coefficients, tuple(_place(point) for point in points), tuple(residuals))
+    return float(solved[0]), float(solved[1]), float(solved[2])
 
 
 def _linear(coefficients: Features, features: Features) -> float:

@@ -72,9 +72,11 @@ def _fits(value: Any, annotation: Any) -> bool:
 def expand(suite: Suite, device: str) -> tuple[Case, ...]:
     """All cases of a suite, process repetitions outermost; the same case once. UserError for what can't be measured, every number named."""
     kind = "cpu" if device == "cpu" else "accelerator"
-    cases = [case for entry in suite.entries if kind in entry.devices for case in _of_entry(entry, suite, device)]
-    unique = list({case.key: case for case in cases}.values())
-    return tuple(msgspec.structs.replace(case, process=process) for process in range(suite.processes) for case in unique)
+    cases = [(case, entry.processes) for entry in suite.entries if kind in entry.devices for case in _of_entry(entry, suite, device)]
+    unique = {case.key: (case, most or suite.processes) for case, most in cases}.values()
+    return tuple(
+        msgspec.structs.replace(case, process=process) for process in range(suite.processes) for case, most in unique if process < most
+    )
 
 
 def _of_entry(entry: Entry, suite: Suite, device: str) -> Iterator[Case]:

@@ -32,6 +32,7 @@ from hwbench.analyse.busy import floor_s  # noqa: E402
 from hwbench.analyse.calibrate import calibrate  # noqa: E402
 from hwbench.cli._planning import sends  # noqa: E402
 from hwbench.core import codec, registry  # noqa: E402
+from hwbench.core.errors import UserError  # noqa: E402
 from hwbench.core.layout import parse_layout  # noqa: E402
 from hwbench.core.profile import ClusterProfile  # noqa: E402
 from hwbench.core.record import Case, Record, Run  # noqa: E402
@@ -120,8 +121,13 @@ def row_of(profile: ClusterProfile, group: list[Record]) -> Row | None:
     walls = [median(record.measurement.step_wall_s) for record in group if record.measurement]
     if measured_s is None:
         return None
+    try:
+        found_s = predicted_s(profile, case)
+    except UserError as error:
+        print(f"{case.workload} {case.layout}: {error.message}")
+        return None
     sizes = " ".join(f"{key}={case.config[key]}" for key in ("hidden", "layers", "seq_len", "micro_batch", "vocabulary"))
-    return Row(f"{case.workload} {sizes}", case.layout, min(walls), measured_s, predicted_s(profile, case))
+    return Row(f"{case.workload} {sizes}", case.layout, min(walls), measured_s, found_s)
 
 
 def predicted_s(profile: ClusterProfile, case: Case) -> float:

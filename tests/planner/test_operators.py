@@ -15,7 +15,7 @@ from hwbench.planner.compute import pass_time_s
 from hwbench.planner.operators import measured_time_s, share_of_work
 from hwbench.planner.step import predict_step
 
-PEAK, BANDWIDTH, OVERHEAD_S = 100e9, 20e9, 20e-6
+PEAK, BANDWIDTH, OVERHEAD_S = 100e9, 20e9, 8e-6
 FUNCTIONS = [name for name in get_args(operator.Function) if name != "lstm"]
 
 
@@ -131,6 +131,15 @@ def test_an_lstm_layer_is_its_inputs_product_and_its_steps() -> None:
     found = [measured_time_s(here, op, "fp32") for op in operators_of(config)]
     assert sum(seconds or 0.0 for seconds in found) == pytest.approx(made_time_s(cost.flops, cost.bytes) + 12 * 5 * OVERHEAD_S, rel=0.15)
     assert found[2] == 0.0  # the gates are in the steps
+
+
+def test_sizes_too_alike_are_no_overhead() -> None:
+    """One measurement, and several of as much traffic: twice the work is twice the time, whatever may be overhead in it."""
+    one, other = (operator.Config(function="gelu", rows=rows, width=512) for rows in (256, 512))
+    here = profile(gelu=(point(one, 1e-3),), add=(point(sizes("add")[1], 1e-3), point(sizes("add")[2], 1.1e-3)))
+    assert measured_time_s(here, operators_of(other)[0], "fp32") == pytest.approx(2e-3)
+    twice = msgspec.structs.replace(sizes("add")[3], rows=256)
+    assert measured_time_s(here, operators_of(twice)[0], "fp32") == pytest.approx(2.1e-3, rel=0.05)
 
 
 @pytest.mark.parametrize("cost", [gpt.cost(gpt.Config(), "fp32"), bert.cost(bert.Config(), "fp32"), lstm_lm.cost(lstm_lm.Config(), "fp32")])

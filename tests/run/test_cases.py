@@ -155,3 +155,11 @@ def test_planning_a_run_imports_nothing_heavy() -> None:
     )
     done = subprocess.run((sys.executable, "-c", program), capture_output=True, text=True, check=True, cwd=Path(__file__).parents[2])
     assert done.stdout.strip() == "[]"
+
+
+def test_an_entry_may_be_repeated_in_fewer_processes_than_the_suite() -> None:
+    entries = (Entry(workload="triad"), Entry(workload="matmul", processes=1), Entry(workload="embedding", processes=9))
+    found = cases.expand(Suite(description="", processes=3, entries=entries), "cpu")
+    assert [(case.process, case.workload) for case in found] == [
+        (0, "triad"), (0, "matmul"), (0, "embedding"), (1, "triad"), (1, "embedding"), (2, "triad"), (2, "embedding"),
+    ]  # fmt: skip

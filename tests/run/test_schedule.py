@@ -1,6 +1,6 @@
 """Launches and shares of time."""
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hwbench.core.record import Case
@@ -31,6 +31,7 @@ def test_cases_of_one_world_size_share_a_launch_in_every_process() -> None:
     assert [(group.process, group.world_size, len(group.cases)) for group in found] == [(0, 1, 3), (0, 2, 6), (1, 1, 3), (1, 2, 6)]
 
 
+@settings(deadline=None)
 @given(st.permutations(CASES), st.text(max_size=20))
 def test_shuffling_keeps_every_case_in_its_launch_and_is_the_same_for_a_seed(cases: list[Case], seed: str) -> None:
     ordered = schedule.shuffled(cases, seed)
