@@ -3,6 +3,7 @@
 A sub-command is a file of this folder that exports `command`; it is imported only when called, so `hwbench --help` stays quick.
 """
 
+import io
 import os
 import sys
 from pathlib import Path
@@ -10,7 +11,7 @@ from pathlib import Path
 import click
 
 import hwbench
-from hwbench.core.errors import HwbenchError, unknown_name
+from hwbench.core.errors import HwbenchError, UnavailableError, unknown_name
 
 _FOLDER = Path(__file__).parent
 
@@ -69,13 +70,28 @@ def cli(ctx: click.Context, debug: bool) -> None:
 def main() -> None:
     """Run the command line and end the process with the documented exit status."""
     debug = "--debug" in sys.argv[1:2] or bool(os.environ.get("HWBENCH_DEBUG"))
+    _ready_streams()
     try:
         status = _run(debug)
         sys.stdout.flush()
     except BrokenPipeError:  # the reader (head, less) went away: not a fault
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         status = 0
+    except OSError as error:  # the last of the output could not be written
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        status = _say(f"can't write the output: {error.strerror}", "", UnavailableError.exit_code)
     sys.exit(status)
+
+
+def _ready_streams() -> None:
+    """Output that may be closed (`>&-`) or know no `±` (a Latin-1 or ASCII locale) costs characters, never the command."""
+    for name, descriptor in (("stdout", 1), ("stderr", 2)):
+        stream = getattr(sys, name)
+        if stream is None:  # Python leaves a closed descriptor so; one that is opened in its place must not become the output
+            os.dup2(os.open(os.devnull, os.O_WRONLY), descriptor)
+            setattr(sys, name, open(descriptor, "w", encoding="utf-8", closefd=False))  # noqa: SIM115  # lives as long as the process
+        elif isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
 
 
 def _run(debug: bool) -> int:
@@ -92,6 +108,11 @@ def _run(debug: bool) -> int:
         return _say("interrupted", "", 130)
     except BrokenPipeError:
         raise
+    except OSError as error:
+        if debug:
+            raise
+        place = f"{error.filename}: " if error.filename else ""
+        return _say(f"{place}{error.strerror or error}", "check the place, its permissions and its free space", UnavailableError.exit_code)
     except Exception as error:  # the last line of defence: the user gets one line, not a traceback
         if debug:
             raise

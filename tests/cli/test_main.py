@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-COMMANDS = sorted(f.stem.rstrip("_").replace("_", "-") for f in (ROOT / "hwbench" / "cli").glob("*.py") if f.stem != "main" and f.stem[0] != "_")
+COMMANDS = sorted(
+    f.stem.rstrip("_").replace("_", "-") for f in (ROOT / "hwbench" / "cli").glob("*.py") if f.stem != "main" and f.stem[0] != "_"
+)
 HEAVY = ("torch", "numpy", "pandas", "plotly", "scipy")
 
 
@@ -60,3 +62,19 @@ def test_unknown_option_is_the_users_error() -> None:
 def test_a_reader_that_goes_away_is_no_fault() -> None:
     ran = subprocess.run(f"{sys.executable} -m hwbench probe --json | head -c 10", shell=True, capture_output=True, text=True, timeout=60)
     assert (ran.returncode, ran.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("line", ["list clusters >&-", "list clusters >&- 2>&-", "probe >/dev/null"])
+def test_closed_or_narrow_output_costs_characters_and_not_the_command(line: str) -> None:
+    environment = {"PATH": "/usr/bin:/bin", "LC_ALL": "POSIX", "PYTHONIOENCODING": "ascii"}
+    ran = subprocess.run(
+        f"{sys.executable} -m hwbench {line}", shell=True, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60
+    )
+    assert (ran.returncode, ran.stderr) == (0, "")
+
+
+def test_a_full_disk_is_no_fault_of_the_program() -> None:
+    ran = subprocess.run(f"{sys.executable} -m hwbench probe --json >/dev/full", shell=True, capture_output=True, text=True, timeout=60)
+    assert ran.returncode == 3
+    assert "No space left on device" in ran.stderr
+    assert "Traceback" not in ran.stderr
