@@ -119,7 +119,8 @@ def verified(summary: Summary) -> Table:
     """Training steps as the same run's ceilings predict them, beside what was measured."""
     rows = tuple(
         (
-            row.workload, row.label or "defaults", row.layout, row.dtype, format_seconds(row.predicted_s), format_seconds(row.measured_s),
+            row.workload, row.label or "defaults", row.layout, row.dtype, format_seconds(row.predicted_s),
+            f"{format_seconds(row.measured_s)}{' CPU' if row.clock == 'cpu' else ''}",
             f"{100 * row.error_fraction:+.1f} %" if not row.fitted else "used to calibrate", row.bottleneck,
             row.run if len(summary.runs) > 1 else "",
         )

@@ -68,10 +68,11 @@ def _verified(verified: Sequence[Verified]) -> list[str]:
     if not proven:
         return []
     worst = max(proven, key=lambda row: abs(row.error_fraction))
+    clock = " of CPU time, since others disturbed the clock" if worst.clock == "cpu" else ""
+    of_all = f", the largest of {len(proven)} steps" if len(proven) > 1 else ""
     return [
         f"Predicted from the ceilings alone, {worst.workload} under {worst.layout} takes {format_seconds(worst.predicted_s)}; measured "
-        f"were {format_seconds(worst.measured_s)}, an error of {100 * worst.error_fraction:+.0f} %"
-        + (f", the largest of {len(proven)} steps." if len(proven) > 1 else ".")
+        f"were {format_seconds(worst.measured_s)}{clock}, an error of {100 * worst.error_fraction:+.0f} %{of_all}."
     ]
 
 

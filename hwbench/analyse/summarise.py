@@ -194,12 +194,29 @@ def _warnings(runs: Sequence[Run], measured: Sequence[Throughput]) -> list[str]:
     if single:
         said.append(f"{single} of {len(measured)} cases ran in one process only: no interval for them; --processes 3 or more gives one")
     said.extend(_thread_note(measured))
+    said.extend(_disturbed(measured))
     for run in runs:
         name = f"run {run.header.id}: " if several else ""
+        left_out = sum(record.outcome == "skipped" for record in run.records)
+        if left_out:
+            said.append(
+                f"{name}{left_out} of {len(run.header.cases)} measurements were left out; the reasons stand under what was not measured"
+            )
         said.extend(f"{name}unreadable record left out: {problem}" for problem in run.problems)
         if not run.finished:
             said.append(f"{name}the run did not finish; hwbench run --resume continues it")
     return said
+
+
+def _disturbed(measured: Sequence[Throughput]) -> list[str]:
+    """How many cases carry warnings of their own, with the first of them: what stands folded beside the rows must not be missed."""
+    warned = [row for row in measured if row.warnings]
+    if not warned:
+        return []
+    first = warned[0]
+    return [
+        f"{len(warned)} of {len(measured)} cases carry warnings of their own, such as {first.workload} {first.label}: {first.warnings[0]}"
+    ]
 
 
 def _thread_note(measured: Sequence[Throughput]) -> list[str]:
