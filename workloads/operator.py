@@ -123,4 +123,4 @@ def _few_rows(config: Config) -> Config:
     return msgspec.structs.replace(config, rows=min(config.rows, 64))
 
 
-WORKLOAD: Final = Workload(kind="kernel", config=Config, cost=cost, build=build)
+WORKLOAD: Final = Workload(kind="ceiling", config=Config, cost=cost, build=build)

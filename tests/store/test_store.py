@@ -104,6 +104,27 @@ def test_a_corrupt_record_is_named_and_the_rest_is_kept(tmp_path: Path, line: by
     assert says in run.problems[0]
 
 
+OLD_RECORD = (
+    '{"schema":1,"case":{"workload":"w","config":{"n":0}},"outcome":"done","started_at":"2026","duration_s":1.0,"measurement":{"ranks":['
+    '{"rank":0,"host":"a","warmup_wall_s":[2.0],"wall_s":[1.0],"cpu_s":[0.9]}],"items_per_step":1,"item_unit":"token","flops_per_step":1.0,'
+    '"bytes_per_step":1.0,"parameters":0,"check":null}}'
+)
+"""As the first hwbench wrote it, without the keys that came later."""
+
+
+def test_a_record_of_the_first_format_reads_with_what_it_does_not_tell_unknown(tmp_path: Path) -> None:
+    folder = store.create_run(tmp_path, header())
+    (folder / "records-node.jsonl").write_text(f"{OLD_RECORD}\n", encoding="utf-8")
+    run = store.read_run(folder)
+    assert run.problems == ()
+    (found,) = run.records
+    assert found.measurement is not None
+    assert found.measurement.kind is found.measurement.executed_flops_per_step is None
+    (rank,) = found.measurement.ranks
+    assert rank.span_s is None
+    assert rank.process_cpu_s == ()
+
+
 @given(st.binary(max_size=300))
 def test_reading_survives_any_bytes(tmp_path_factory: pytest.TempPathFactory, data: bytes) -> None:
     folder = store.create_run(tmp_path_factory.mktemp("any"), header())
