@@ -46,7 +46,8 @@ class Config(Value):
     threads: int = 1
     """Threads that share the arrays, each with a contiguous part that it wrote first, so that it lies on the thread's own NUMA node."""
     cpus: str = ""
-    """CPUs to run on in the kernel's list form ("0-3,8"), thread i on the i-th; empty: wherever the system puts them."""
+    """CPUs to run on in the kernel's list form ("0-3,8"), thread i on the i-th; empty: one thread runs wherever the system puts it, several
+    on the first CPUs that this process may use, since the system may well start two of them on one."""
     pages: Pages = "system"
     """system: what malloc gets, as STREAM and torch do; huge: transparent huge pages."""
     last_level_cache_bytes: int = 0
@@ -120,13 +121,14 @@ def _repeats(config: Config) -> int:
 
 
 def _cpus(config: Config) -> list[int]:
-    """The CPUs that were named, ascending, as far as there are threads for them."""
+    """The CPU of each thread; none for a thread that may run anywhere."""
     import os
 
-    cpus = sorted(parse_cpu_list(config.cpus))
+    mine = sorted(os.sched_getaffinity(0))
+    cpus = sorted(parse_cpu_list(config.cpus)) or (mine if config.threads > 1 else [])
     if cpus and len(cpus) < config.threads:
         raise UserError(f"threads={config.threads}: more than the {len(cpus)} CPUs of cpus={config.cpus!r}")
-    if missing := set(cpus[: config.threads]) - os.sched_getaffinity(0):
+    if missing := set(cpus[: config.threads]) - set(mine):
         raise UnavailableError(f"bandwidth: this process may not run on CPU {min(missing)} of cpus={config.cpus!r}")
     return cpus[: config.threads]
 

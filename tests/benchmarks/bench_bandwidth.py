@@ -8,12 +8,12 @@ kernels, stands the best of nine calls in turn; against likwid-bench, which repo
 timed together.
 
 STREAM is stream.c as its author publishes it, or the variant in HPC Challenge (Debian: `apt-get source hpcc`, STREAM/stream.c), for which
-a few lines stand in for MPI. It is compiled twice: as it is (gcc turns its copy into a call of memcpy), and with that one substitution
-turned off, so that its copy is the loop in the source. likwid-bench comes from Debian's package likwid; of its kernels those with the
-widest vectors and ordinary stores are what compilers make of these loops. What is not there is left out, with the reason.
+a few lines stand in for MPI. It is compiled twice: plainly (gcc then uses 256-bit vectors, and turns its copy into a call of memcpy), and
+with the widest vectors and its copy left a loop, as ours are. likwid-bench comes from Debian's package likwid; of its kernels those with
+the widest vectors and ordinary stores are what compilers make of these loops. What is not there is left out, with the reason.
 
 Pages: `system` leaves their size to the system for all three; `huge` asks for huge pages (glibc.malloc.hugetlb=1 for the other two).
---realtime runs all three under SCHED_FIFO, so that other processes on a busy machine don't take the CPU away in mid-pass; needs root.
+--realtime runs all three under SCHED_RR, so that other processes on a busy machine don't take the CPU away in mid-pass; needs root.
 """
 
 import argparse
@@ -67,10 +67,10 @@ def main() -> None:
     parser.add_argument("--pages", default="system", help="system, huge or both, with a comma")
     parser.add_argument("--mib", type=int, default=384, help="size of all arrays of a kernel together; STREAM's has three of a third")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--realtime", action="store_true", help="run everything under SCHED_FIFO")
+    parser.add_argument("--realtime", action="store_true", help="run everything under SCHED_RR")
     asked = parser.parse_args()
     if asked.realtime:
-        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))
+        os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(1))  # not FIFO: likwid-bench's threads spin for one another
     random.seed(asked.seed)
     with tempfile.TemporaryDirectory(prefix="hwbench-stream-") as folder:
         elements = (asked.mib << 20) // 24
@@ -149,12 +149,13 @@ def _likwid(kernel: str) -> Callable[[Place], Rates]:
 
 
 def _streams(source: Path | None, elements: int, folder: Path) -> Iterator[tuple[str, Callable[[Place], Rates]]]:
-    """STREAM compiled as it is and with its copy left a loop."""
+    """STREAM compiled plainly, and with the widest vectors and its copy left a loop."""
     if source is None or not shutil.which("gcc"):
         print(f"STREAM left out: {'no --stream FILE.c' if source is None else 'no gcc'}; see --help for where its source is found")
         return
-    for name, more in (("STREAM", ()), ("STREAM (loops)", ("-fno-tree-loop-distribute-patterns",))):
-        program = folder / name.replace(" ", "-")
+    wide = ("-fno-tree-loop-distribute-patterns", *(("-mprefer-vector-width=512",) if _WIDE else ()))
+    for name, more in (("STREAM", ()), ("STREAM, wide loops", wide)):
+        program = folder / name.replace(", ", "-").replace(" ", "-")
         _compile(source, elements, program, more)
         yield name, _stream(name, program)
 

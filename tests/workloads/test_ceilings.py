@@ -27,7 +27,7 @@ def built(name: str, context: Context = CPU, **settings: Any) -> tuple[Kernel, A
 
 
 @pytest.mark.parametrize("kernel", ["triad", "read", "write", "copy"])
-@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("threads", range(1, min(3, len(os.sched_getaffinity(0)) + 1)))
 def test_streams_compute_what_they_say(kernel: str, threads: int) -> None:
     pytest.importorskip("numba")
     step, cost = built("bandwidth", kernel=kernel, working_set_bytes=3 * 8 * 1000 * threads, threads=threads)
@@ -93,10 +93,13 @@ def test_threads_stay_on_the_cpus_that_were_named() -> None:
 def test_cpus_that_are_not_there_are_refused() -> None:
     cpu = min(os.sched_getaffinity(0))
     assert bandwidth._cpus(bandwidth.Config(cpus=str(cpu))) == [cpu]
+    assert bandwidth._cpus(bandwidth.Config()) == []
     with pytest.raises(UserError, match="threads=2: more than the 1 CPUs"):
         bandwidth._cpus(bandwidth.Config(cpus=str(cpu), threads=2))
     with pytest.raises(UnavailableError, match="may not run on CPU 65000"):
         bandwidth._cpus(bandwidth.Config(cpus="65000"))
+    with pytest.raises(UserError, match="threads=9999: more than the"):
+        bandwidth._cpus(bandwidth.Config(threads=9999))
 
 
 @pytest.mark.parametrize(
