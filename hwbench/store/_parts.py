@@ -2,6 +2,7 @@
 
 import os
 import tempfile
+import uuid
 from collections.abc import Iterable, Iterator
 from datetime import datetime
 from pathlib import Path
@@ -74,16 +75,16 @@ def write_part(job: Job) -> Written:
             for row in _rows(job, indexed):
                 file.write(msgspec.json.encode(row) + b"\n")
             file.flush()
-            handle, path = tempfile.mkstemp(dir=job.folder, prefix="part-", suffix=".parquet")
-            os.close(handle)
-            _copy(Path(file.name), job, Path(path))
+            # Not a name of tempfile's: such a file is its owner's alone, and the index is for all who may read the runs.
+            path = job.folder / f"part-{uuid.uuid4().hex[:16]}.parquet"
+            _copy(Path(file.name), job, path)
+        stat = path.stat()
     except OSError as error:
         raise UserError(
             f"{job.folder}: can't write the index: {error.strerror or error}", hint="make room, or delete the folder"
         ) from error
-    stat = Path(path).stat()
     part = Part(size_bytes=stat.st_size, changed_ns=stat.st_mtime_ns, runs=tuple(sorted((*indexed, *job.keep))))
-    return Written(Path(path).name, part, indexed, job.old)
+    return Written(path.name, part, indexed, job.old)
 
 
 def _rows(job: Job, indexed: dict[str, Indexed]) -> Iterator[Row]:

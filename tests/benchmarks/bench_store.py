@@ -23,7 +23,9 @@ from typing import Final
 
 import msgspec
 
-from hwbench.core import codec
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+from hwbench.core import codec  # the repository is not on the path of a script
 from hwbench.core.record import Case, Record, RunHeader
 from hwbench.store import create_run
 from tests import made_runs

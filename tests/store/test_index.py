@@ -268,6 +268,13 @@ def test_what_a_killed_build_left_is_removed(tmp_path: Path) -> None:
     assert not left & {"part-left.parquet", ".rows-left.jsonl"}
 
 
+def test_all_who_may_read_the_runs_may_read_the_index(tmp_path: Path) -> None:
+    folder = new_run(tmp_path, done(CASE))
+    by_index(tmp_path)
+    modes = {path.stat().st_mode for path in (*(tmp_path / ".index").glob("part-*"), tmp_path / ".index" / "manifest.json")}
+    assert modes == {(folder / "records-node.jsonl").stat().st_mode}
+
+
 def test_no_runs_have_no_rows(tmp_path: Path) -> None:
     assert by_index(tmp_path) == []
     assert index.refresh(tmp_path / "nothing").runs == ()
