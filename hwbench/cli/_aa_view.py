@@ -25,12 +25,14 @@ def self_check(workloads: Sequence[str], budget_s: float, *, raised: bool, as_js
     from hwbench.run.duel_refs import parse_ref
 
     from ._ab_session import compare
+    from ._ab_view import progress
     from .ab import check_names, planned
 
     check_names(tuple(workloads))
     same = parse_ref("same")
     plan = planned((same, same), tuple(workloads) or KERNELS, () if workloads else SETTINGS, budget_s=budget_s, raised=raised)
-    result, blocks = compare(plan, lambda line: click.echo(line, err=True))
+    with progress() as (say, tick):
+        result, blocks = compare(plan, say, tick)
     facts = _facts(result, _replayed(blocks, plan))
     if as_json:
         click.echo(codec.to_json(facts, pretty=True), nl=False)

@@ -43,7 +43,11 @@ CONFIRM_SHARE_FRACTION: Final = 0.35
 """Of a kernel's time, kept for fresh processes where a gate may fail."""
 LEAST_SHARE_FRACTION: Final = 0.5
 """Of a kernel's time, for measuring: only where starting took longer than the rest, on a crowded machine, is the budget overrun."""
+CROWDED_FRACTION: Final = 0.5
+"""Of the time in which some process waited for a CPU."""
 Say = Callable[[str], None]
+Tick = Callable[[float, float, str], None]
+"""Told after every round: wall seconds so far, the most there may be, and what is going on."""
 Fails = Callable[[Comparison], bool]
 
 
@@ -84,20 +88,22 @@ class Match:
     duel: duel.Duel
     places: tuple[Place, Place]
     say: Say
+    tick: Tick
+    began_s: float
     dice: random.Random
     courses: list[Course] = field(default_factory=list)
     rounds: int = 0
 
 
-def compare(plan: Plan, say: Say, fails: Fails | None = None) -> tuple[AbResult, tuple[Block, ...]]:
+def compare(plan: Plan, say: Say, tick: Tick, fails: Fails | None = None) -> tuple[AbResult, tuple[Block, ...]]:
     """Compare two versions live; returns what was found, and every sample.
 
-    `say` is told a line whenever something is decided. `fails` says whether a comparison would fail a gate: then it is confirmed in fresh
-    processes first. Raises UserError, UnavailableError, MeasurementError and Interrupted; nothing is left running, no worktree behind.
+    `say` is told a line whenever something is decided, `tick` how far it is after each round. `fails` says whether a comparison
+    would fail a gate: then it is confirmed in fresh processes first. Raises UserError, UnavailableError, MeasurementError and Interrupted; nothing is left running, no worktree behind.
     """
     began_s, before = time.monotonic(), state.read()
-    with _match(plan, say) as match:
-        _measure(match, began_s, CONFIRM_SHARE_FRACTION if fails else 0.0)
+    with _match(plan, say, tick) as match:
+        _measure(match, CONFIRM_SHARE_FRACTION if fails else 0.0)
         for course in match.courses:
             assert course.look is not None
             course.comparison = concluded(course.look)
@@ -122,8 +128,10 @@ def compare(plan: Plan, say: Say, fails: Fails | None = None) -> tuple[AbResult,
 
 
 @contextlib.contextmanager
-def _match(plan: Plan, say: Say) -> Iterator[Match]:
+def _match(plan: Plan, say: Say, tick: Tick) -> Iterator[Match]:
     """Both versions in place and started. Leaving ends all processes first and removes worktrees then, also after a signal."""
+    began_s = time.monotonic()
+    tick(0.0, plan.budget_s * len(plan.job.workloads), "starting")
     with contextlib.ExitStack() as stack:
         interrupt: Interrupt = stack.enter_context(interruptible())
         private = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="hwbench-ab-", ignore_cleanup_errors=True)))
@@ -137,13 +145,13 @@ def _match(plan: Plan, say: Say) -> Iterator[Match]:
             duel_rows.create(Path(plan.session))
         of = stack.enter_context(duel.opened(private, interrupt, plan.time_limit_s, raised=plan.raised))
         duel.start(of, places)
-        yield Match(plan=plan, duel=of, places=places, say=say, dice=random.Random())  # noqa: S311  # an order, not a secret
+        yield Match(plan=plan, duel=of, places=places, say=say, tick=tick, began_s=began_s, dice=random.Random())  # noqa: S311  # an order, not a secret
 
 
-def _measure(match: Match, began_s: float, kept_fraction: float) -> None:
+def _measure(match: Match, kept_fraction: float) -> None:
     """Rounds over all open kernels, in random order, until each is settled or out of time."""
     plan, kernels = match.plan, len(match.plan.job.workloads)
-    start_s = (time.monotonic() - began_s) / kernels
+    start_s = (time.monotonic() - match.began_s) / kernels
     allowance_s = plan.budget_s * (1 - kept_fraction)
     allowance_s = max(allowance_s - start_s, LEAST_SHARE_FRACTION * allowance_s)
     for index in range(kernels):
@@ -167,6 +175,8 @@ def _name_apart(contest: Contest, others: Sequence[Course]) -> None:
 def _play(match: Match, course: Course) -> None:
     blocks = duel_contest.play(match.duel, course.contest, match.rounds, match.dice)
     course.blocks += blocks
+    most_s = match.plan.budget_s * len(match.plan.job.workloads)
+    match.tick(time.monotonic() - match.began_s, most_s, f"{course.contest.name}, round {course.contest.rounds}")
     if match.plan.session:
         duel_rows.append(Path(match.plan.session), blocks)
 
@@ -293,10 +303,10 @@ def _pairs(blocks: Sequence[Block], clock: Clock) -> list[tuple[int, float, floa
 
 def _warnings(around: MachineState, courses: Sequence[Course], *, refused: bool) -> tuple[str, ...]:
     found = list(state.warnings_of(around, state.usable_cpus()))
-    if around.cpu_pressure_fraction is not None and around.cpu_pressure_fraction > 0.5:
+    if around.cpu_pressure_fraction is not None and around.cpu_pressure_fraction > CROWDED_FRACTION:
         found.append(f"some process waited for a CPU during {100 * around.cpu_pressure_fraction:.0f} % of the time")
-    if refused:
-        found.append("the system refused a higher priority: the measured processes ran as all others")
+        if refused:
+            found.append("the system refused the measured processes a higher priority, which would have helped (root or CAP_SYS_NICE)")
     for course in courses:
         processes = 2 * (course.contest.process + 1)
         if 2 * course.contest.unsteady > processes:

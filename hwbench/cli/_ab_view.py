@@ -1,7 +1,8 @@
 """What an A/B comparison shows on a terminal: a table of verdicts, and a picture of each kernel's block pairs."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 from hwbench.core.ab import AbKernel, AbResult
@@ -17,6 +18,32 @@ NARROWEST_SPAN_FRACTION: Final = 0.05
 STYLES: Final = {"slower": "bold red", "faster": "bold green", "same": "green", "can't tell": "yellow"}
 JSON_FIELDS: Final = ("kernel", "verdict", "ratio", "ratio_low", "ratio_high", "minimum_detectable_effect", "p_value", "note")
 KERNEL_FIELDS: Final = ("rounds", "processes", "looks", "duration_s", "confirmed", "involuntary_switches_per_call")
+
+
+@contextmanager
+def progress() -> "Iterator[tuple[Callable[[str], None], Callable[[float, float, str], None]]]":
+    """How to say a line on standard error, and how to show how far it is there: a bar on a terminal, nothing elsewhere."""
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn
+
+    console = Console(stderr=True, highlight=False)
+
+    def say(line: str) -> None:
+        console.print(line, markup=False, soft_wrap=True)
+
+    if not console.is_terminal:
+        yield say, lambda _spent_s, _most_s, _text: None
+        return
+    columns = (BarColumn(bar_width=30), TextColumn("{task.fields[text]}", markup=False))
+    # No thread of its own refreshes it: that would disturb what is measured.
+    with Progress(*columns, console=console, auto_refresh=False, transient=True) as shown:
+        task = shown.add_task("", text="starting")
+
+        def tick(spent_s: float, most_s: float, text: str) -> None:
+            shown.update(task, completed=spent_s, total=most_s, text=f"{spent_s:.0f} s of at most {most_s:.0f} s: {text}")
+            shown.refresh()
+
+        yield say, tick
 
 
 def to_plain(result: AbResult) -> dict[str, Any]:

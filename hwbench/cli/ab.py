@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from hwbench.core.comparison import Comparison
-from hwbench.core.errors import GateFailed, UserError, unknown_name
+from hwbench.core.errors import GateFailed, Interrupted, UserError, unknown_name
 
 from ._planning import Duration
 
@@ -24,7 +24,7 @@ DEFAULT_TIME_LIMIT_S: Final = 60.0
 _RULE: Final = re.compile(r"(slower|faster):(\d+(?:\.\d+)?)%?\Z")
 _CODE_OF_OWN: Final = ("git", "tree", "venv", "python", "wheel")
 """Versions that may bring workloads this interpreter does not know."""
-_PRIORITIES: Final = ("normal", "raised")
+_PRIORITIES: Final = ("raised", "normal")
 
 
 class Rule(click.ParamType[tuple[str, float]]):
@@ -69,7 +69,7 @@ class Rule(click.ParamType[tuple[str, float]]):
     "--fail", "rule", type=Rule(), metavar="slower:3%", help="Exit with 1 where a kernel is slower by more, confirmed in fresh processes."
 )
 @click.option(
-    "--priority", type=click.Choice(_PRIORITIES), default="normal", show_default=True, help="raised: above other programs, if allowed."
+    "--priority", type=click.Choice(_PRIORITIES), default="raised", show_default=True, help="raised: above other programs, where allowed."
 )
 @click.option(
     "--time-limit",
@@ -146,7 +146,7 @@ def planned(
     session: str = "",
     time_limit_s: float = DEFAULT_TIME_LIMIT_S,
     *,
-    raised: bool = False,
+    raised: bool = True,
 ) -> "Plan":
     """The comparison that the command line's words make."""
     from hwbench.probe.inventory import take_inventory
@@ -182,10 +182,15 @@ def carry_out(plan: "Plan", rule: tuple[str, float] | None, plot: Path | None, *
     from hwbench.core import codec
 
     from ._ab_session import compare
-    from ._ab_view import show, to_plain
+    from ._ab_view import progress, show, to_plain
 
     fails = _breaks(rule) if rule else None
-    result, _ = compare(plan, lambda line: click.echo(line, err=True), fails)
+    try:
+        with progress() as (say, tick):
+            result, _ = compare(plan, say, tick, fails)
+    except Interrupted as error:
+        kept = f"; the rounds so far are in {plan.session}" if plan.session and Path(plan.session).exists() else ""
+        raise Interrupted(f"{error.message}{kept}", hint=error.hint, exit_code=error.exit_code) from error
     if plot:
         from hwbench.reports._ab_page import page
 

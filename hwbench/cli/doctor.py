@@ -21,7 +21,7 @@ _STYLES = {"warning": "bold red", "advice": "yellow", "unknown": "dim", "good": 
 @click.argument("workloads", nargs=-1, metavar="[WORKLOAD]...")
 @click.option("--aa", is_flag=True, help="Measure the same code against itself: false alarms and the smallest change seen, here and now.")
 @click.option("--budget", type=Duration(), default=60.0, metavar="TIME", help="With --aa: the most that a kernel may take.  [default: 60s]")
-@click.option("--priority", type=click.Choice(["normal", "raised"]), default="normal", help="With --aa: as for `hwbench ab`.")
+@click.option("--priority", type=click.Choice(["raised", "normal"]), default="raised", help="With --aa: as for `hwbench ab`.")
 @click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
 @click.option("--all", "everything", is_flag=True, help="Show also what is well and what could not be seen.")
 @click.option("--sysroot", type=click.Path(path_type=Path), default=Path("/"), metavar="DIR", help="Read DIR/sys and DIR/proc.")

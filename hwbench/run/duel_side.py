@@ -54,7 +54,7 @@ def main() -> None:
     sys.path.append(os.environ[LENT_VARIABLE])
     try:
         torch = importlib.import_module("torch")
-        importlib.import_module("hwbench")
+        importlib.import_module("hwbench.core.value")  # needs msgspec
     except ImportError as error:
         _send(connection, {"failed": UNAVAILABLE, "message": f"can't import {error.name or 'a module'}: {_first_line(error)}"})
         return

@@ -1,6 +1,6 @@
 """`hwbench ab` live on this machine: false alarms on identical code, and how often a true slowdown is found.
 
-    python tests/benchmarks/bench_ab.py [--sessions 13] [--each 5] [--units 20] [--budget 60s] [--priority raised]
+    python tests/benchmarks/bench_ab.py [--sessions 13] [--each 5] [--units 20] [--budget 60s] [--priority normal]
 
 A/A: sessions of four kernels, both versions `same`; each kernel's verdict is one comparison. Slowdowns: a call of `units` units against one
 of `units + 1` (tests/benchmarks/units.py), so 20 units make a true 5 %, in turns of four kinds of work and of both signs. Every
@@ -30,7 +30,7 @@ def main() -> None:
     parser.add_argument("--each", type=int, default=5, help="comparisons with a slowdown, of each kind of work")
     parser.add_argument("--units", type=int, default=20, help="20 for 5 %%")
     parser.add_argument("--budget", default="60s", help="a kernel")
-    parser.add_argument("--priority", default="normal", choices=("normal", "raised"))
+    parser.add_argument("--priority", default="raised", choices=("raised", "normal"))
     asked = parser.parse_args()
     options = ("--budget", asked.budget, "--priority", asked.priority)
     if asked.sessions:

@@ -97,7 +97,7 @@ def started(project: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
 
 @pytest.mark.heavy
 def test_a_commit_that_made_it_slower_fails_the_gate_and_leaves_only_what_was_asked_for(project: Path) -> None:
-    words = ("--base", "HEAD~1", "--candidate", "HEAD", "mine.py", "--budget", "60s", "--priority", "raised", "--fail", "slower:3%")
+    words = ("--base", "HEAD~1", "--candidate", "HEAD", "mine.py", "--budget", "60s", "--fail", "slower:3%")
     done = ab(project, *words, "--json", "--session", "s.csv.gz", "--plot", "plot.html")
     assert done.returncode == 1, done.stderr
     found = json.loads(done.stdout)
@@ -165,9 +165,7 @@ def test_an_interpreter_without_torch_is_unavailable(project: Path) -> None:
 def test_a_signal_leaves_no_process_no_worktree_and_the_rounds_so_far(
     project: Path, started: Callable[..., subprocess.Popen[str]], number: signal.Signals, status: int
 ) -> None:
-    process = started(
-        "--base", "HEAD~1", "--candidate", "HEAD~1", "mine.py", "--budget", "60s", "--priority", "raised", "--session", "s.csv"
-    )
+    process = started("--base", "HEAD~1", "--candidate", "HEAD~1", "mine.py", "--budget", "60s", "--session", "s.csv")
     path, end = project / "s.csv", time.monotonic() + 60
     while not (path.exists() and len(path.read_text().splitlines()) > 10):
         assert time.monotonic() < end
@@ -178,9 +176,26 @@ def test_a_signal_leaves_no_process_no_worktree_and_the_rounds_so_far(
     _, said = process.communicate(timeout=20)
     assert process.returncode == status
     assert said.strip().splitlines()[-1].startswith("hwbench: interrupted by ")
+    assert said.strip().endswith("; the rounds so far are in s.csv")
     _, alive = psutil.wait_procs(below, timeout=10)
     assert not alive
     assert len(git(project, "worktree", "list").splitlines()) == 1
+
+
+@pytest.mark.heavy
+def test_the_same_code_against_itself_tells_what_could_be_seen_here(project: Path) -> None:
+    words = ("doctor", "--aa", "mine.py", "--budget", "8s", "--json")
+    done = subprocess.run(
+        [sys.executable, "-m", "hwbench", *words], cwd=project, env=environment(), capture_output=True, text=True, timeout=240, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    (only,) = found["kernels"]
+    assert only["kernel"] == "mine.py"
+    assert found["replays"] == only["replays"] > 0
+    assert 0 <= found["false_alarm_fraction"] <= 1
+    assert only["minimum_detectable_effect"] > 0
+    assert found["state"]["load_1min"] is not None
 
 
 def test_bad_words_are_refused_before_anything_is_started(tmp_path: Path) -> None:
