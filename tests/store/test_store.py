@@ -119,7 +119,7 @@ def test_a_record_of_the_first_format_reads_with_what_it_does_not_tell_unknown(t
     assert run.problems == ()
     (found,) = run.records
     assert found.measurement is not None
-    assert found.measurement.kind is found.measurement.executed_flops_per_step is None
+    assert (found.measurement.kind, found.measurement.executed_flops_per_step) == (None, None)
     (rank,) = found.measurement.ranks
     assert rank.span_s is None
     assert rank.process_cpu_s == ()
