@@ -127,7 +127,8 @@ def _cpus(config: Config) -> list[int]:
     mine = sorted(os.sched_getaffinity(0))
     cpus = sorted(parse_cpu_list(config.cpus)) or (mine if config.threads > 1 else [])
     if cpus and len(cpus) < config.threads:
-        raise UserError(f"threads={config.threads}: more than the {len(cpus)} CPUs of cpus={config.cpus!r}")
+        which = f"of cpus={config.cpus!r}" if config.cpus else "that this process may use"
+        raise UserError(f"threads={config.threads}: more than the {len(cpus)} CPUs {which}")
     if missing := set(cpus[: config.threads]) - set(mine):
         raise UnavailableError(f"bandwidth: this process may not run on CPU {min(missing)} of cpus={config.cpus!r}")
     return cpus[: config.threads]

@@ -99,7 +99,8 @@ def compare(plan: Plan, say: Say, tick: Tick, fails: Fails | None = None) -> tup
     """Compare two versions live; returns what was found, and every sample.
 
     `say` is told a line whenever something is decided, `tick` how far it is after each round. `fails` says whether a comparison
-    would fail a gate: then it is confirmed in fresh processes first. Raises UserError, UnavailableError, MeasurementError and Interrupted; nothing is left running, no worktree behind.
+    would fail a gate: then it is confirmed in fresh processes first. Raises UserError, UnavailableError, MeasurementError and
+    Interrupted; nothing is left running, no worktree behind.
     """
     began_s, before = time.monotonic(), state.read()
     with _match(plan, say, tick) as match:

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hwbench.analyse.history import NOTHING_RECORDED, floor_s, series_of
@@ -124,6 +124,7 @@ def test_one_run_is_a_series_without_changes() -> None:
     assert one([point(0)]).changes == ()
 
 
+@settings(deadline=None)
 @given(st.lists(st.floats(1e-9, 1e9), min_size=1, max_size=30))
 def test_the_floor_lies_between_the_smallest_value_and_the_median(values: list[float]) -> None:
     ordered = sorted(values)

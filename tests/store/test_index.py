@@ -325,6 +325,7 @@ def test_columns_of_a_measurement(tmp_path: Path) -> None:
     assert row["started_at"] == datetime(2026, 11, 20, 9, 30)
 
 
+@settings(deadline=None)
 @given(st.lists(st.floats(1e-6, 1e6), min_size=2, max_size=40))
 def test_quantiles_are_those_of_the_standard_library(values: list[float]) -> None:
     cuts = statistics.quantiles(values, n=20, method="inclusive")
