@@ -17,7 +17,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from statistics import median
 from typing import NamedTuple
@@ -31,6 +31,7 @@ from hwbench import store  # noqa: E402
 from hwbench.analyse.busy import floor_s  # noqa: E402
 from hwbench.analyse.calibrate import calibrate  # noqa: E402
 from hwbench.cli._planning import sends  # noqa: E402
+from hwbench.cli._verification import with_step_factor  # noqa: E402
 from hwbench.core import codec, registry  # noqa: E402
 from hwbench.core.errors import UserError  # noqa: E402
 from hwbench.core.layout import parse_layout  # noqa: E402
@@ -84,10 +85,17 @@ def measure(results: Path, suite: str, budget: str, *, realtime: bool) -> None:
 
 
 def evaluate(runs: Sequence[Run]) -> None:
+    """The tables: by operators alone, as the report predicts, and times what the suite's own steps took beside them, as a sizing does."""
+    for title, calibrated in (("operators alone", calibrate), ("times the step factor", with_factor)):
+        print(f"\n== {title}")
+        compare(runs, calibrated)
+
+
+def compare(runs: Sequence[Run], calibrated: Callable[[Run], ClusterProfile]) -> None:
     calibrations = [run for run in runs if run.header.suite == CALIBRATE]
     steps = [run for run in runs if run.header.suite != CALIBRATE]
-    rounds = [rows(calibrate(one), two.records) for one, two in zip(calibrations, steps, strict=True)]
-    together = rows(calibrate(merged(calibrations)), merged(steps).records)
+    rounds = [rows(calibrated(one), two.records) for one, two in zip(calibrations, steps, strict=True)]
+    together = rows(calibrated(merged(calibrations)), merged(steps).records)
     show("all rounds together", together)
     by_step: dict[tuple[str, str], list[Row]] = {}
     for found in rounds:
@@ -100,6 +108,11 @@ def evaluate(runs: Sequence[Run]) -> None:
     floors = {(row.name, row.layout): row.measured_s for row in together}
     repeats = [row.measured_s / floors[place] - 1 for place, found in by_step.items() for row in found]
     print(f"A/A, a step in one round against its floor: {summary(repeats)}")
+
+
+def with_factor(run: Run) -> ClusterProfile:
+    """As `hwbench calibrate` makes it, with the ratio of measured to predicted of the suite's own steps."""
+    return with_step_factor(calibrate(run), run)
 
 
 def merged(runs: Sequence[Run]) -> Run:
@@ -131,10 +144,12 @@ def row_of(profile: ClusterProfile, group: list[Record]) -> Row | None:
 
 
 def predicted_s(profile: ClusterProfile, case: Case) -> float:
+    """Operators and messages, times what whole steps took beside them where the profile has it."""
     workload = registry.load("workloads", case.workload, Workload)
     cost = workload.cost(codec.convert(case.config, workload.config, source=case.workload), case.dtype)
     layout = parse_layout(case.layout)
-    return predict_step(cost, layout, profile, transfers=sends(cost, layout), micro_batches=1).step_time_s
+    step = predict_step(cost, layout, profile, transfers=sends(cost, layout), micro_batches=1)
+    return step.step_time_s * (profile.efficiency.step_factor or 1.0)
 
 
 def show(title: str, found: Sequence[Row]) -> None:
