@@ -1,12 +1,13 @@
 """What BERT has instead of GPT's parts: segments, a norm behind each residual, and a head that predicts at chosen positions."""
 
 from collections.abc import Callable
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ._blocks import MLP, SelfAttention
+from ._blocks import MLP, Divisions, Held, SelfAttention, rows_of
 
 SEGMENTS = 2
 """Sentence A and sentence B."""
@@ -18,6 +19,9 @@ EPSILON = 1e-12
 class SegmentedEmbedding(nn.Module):
     """Token, position and segment tables, a norm and dropout: (b, s) -> (b, s, h). The first half of a sequence is segment A."""
 
+    divisions: ClassVar[Divisions] = {"tokens": "vocabulary"}
+    held: Held = None
+
     def __init__(self, vocabulary: int, positions: int, hidden: int, dropout: float) -> None:
         super().__init__()
         self.tokens, self.positions = nn.Embedding(vocabulary, hidden), nn.Embedding(positions, hidden)
@@ -26,9 +30,9 @@ class SegmentedEmbedding(nn.Module):
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Norm of the sum of the three rows."""
-        length = tokens.shape[1]
-        segments = torch.arange(length, device=tokens.device) * SEGMENTS // length
-        x = self.tokens(tokens) + (self.positions.weight[:length] + self.segments(segments))
+        here = tokens.shape[1]
+        places, length = (torch.arange(here, device=tokens.device), here) if self.held is None else self.held
+        x = self.tokens(tokens) + (rows_of(self.positions.weight, here, self.held) + self.segments(places * SEGMENTS // length))
         return functional.dropout(self.norm(x), self.dropout, self.training)
 
 
@@ -49,7 +53,9 @@ class PostNormLayer(nn.Module):
 
 
 class MaskedHead(nn.Module):
-    """Dense, GELU, norm and vocabulary projection of the masked positions only: (b, s, h), (r,) -> (r, V)."""
+    """Dense, GELU, norm and vocabulary projection of the masked positions only: (b, s, h), (b, m) -> (b, m, V)."""
+
+    divisions: ClassVar[Divisions] = {"projection": "vocabulary"}
 
     def __init__(self, hidden: int, vocabulary: int) -> None:
         super().__init__()
@@ -57,7 +63,8 @@ class MaskedHead(nn.Module):
         self.projection = nn.Linear(hidden, vocabulary)
 
     def forward(self, x: Tensor, positions: Tensor) -> Tensor:
-        """Logits at `positions`, indices into the b·s tokens."""
-        chosen = x.flatten(0, 1).index_select(0, positions)
+        """Logits at `positions`, m of each sequence, int64."""
+        starts = torch.arange(0, x.shape[0] * x.shape[1], x.shape[1], device=x.device).unsqueeze(1)
+        chosen = x.flatten(0, 1).index_select(0, (positions + starts).flatten()).view(*positions.shape, -1)
         logits: Tensor = self.projection(self.norm(functional.gelu(self.dense(chosen))))
         return logits

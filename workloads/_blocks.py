@@ -1,15 +1,33 @@
 """Modules that the Transformer workloads are made of. Shapes: b sequences, s positions, h hidden width, H heads, d head width.
 
 Every model is a `LanguageModel` of three parts, embedding, layers and head, so that a pipeline can hand out its layers and a
-sharded layout can wrap each. Projections that tensor parallelism divides by columns (`qkv`, `query`, `up` …) keep each head's columns
-together: a slice of columns is a slice of heads, and the code never names the number of heads it holds.
+sharded layout can wrap each. What layouts take hold of (docs/layouts.md has the whole contract):
+
+* `divisions` names the children that tensor parallelism divides, and how. Projections divided by columns (`qkv`, `query`, `up` …) keep
+  each head's columns together: a slice of columns is a slice of heads, and the code never names the number of heads it holds.
+* `attend` computes attention, and context parallelism replaces it.
+* `held` says where in a longer sequence the tokens stand that a module gets; modules that know of positions have it.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from typing import ClassVar, TypeAlias
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+
+from hwbench.core.workload import Division
+
+Divisions: TypeAlias = Mapping[str, Division]
+Attend: TypeAlias = Callable[..., Tensor]
+"""`attend(q, k, v, is_causal=…, …)` with the arguments and the result of torch's scaled_dot_product_attention: (b, H, s, d)."""
+Held: TypeAlias = tuple[Tensor, int] | None
+"""Positions of the tokens that a rank has, int64 (s,), and the length of the whole sequence; None: the tokens are the whole sequence."""
+
+
+def rows_of(table: Tensor, length: int, held: Held) -> Tensor:
+    """The rows of a table of positions that belong to the `length` tokens at hand."""
+    return table[:length] if held is None else table[held[0]]
 
 
 class LanguageModel(nn.Module):
@@ -31,6 +49,9 @@ class LanguageModel(nn.Module):
 class Embedding(nn.Module):
     """Token table plus a table of learned positions: (b, s) -> (b, s, h)."""
 
+    divisions: ClassVar[Divisions] = {"tokens": "vocabulary"}
+    held: Held = None
+
     def __init__(self, vocabulary: int, positions: int, hidden: int, dropout: float) -> None:
         super().__init__()
         self.tokens, self.positions = nn.Embedding(vocabulary, hidden), nn.Embedding(positions, hidden)
@@ -38,12 +59,14 @@ class Embedding(nn.Module):
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Sum of the token's and the position's rows."""
-        x = self.tokens(tokens) + self.positions.weight[: tokens.shape[1]]
+        x = self.tokens(tokens) + rows_of(self.positions.weight, tokens.shape[1], self.held)
         return functional.dropout(x, self.dropout, self.training)
 
 
 class TokenTable(nn.Module):
     """A table of tokens alone: (b, s) -> (b, s, h)."""
+
+    divisions: ClassVar[Divisions] = {"tokens": "vocabulary"}
 
     def __init__(self, vocabulary: int, hidden: int, dropout: float = 0.0) -> None:
         super().__init__()
@@ -56,6 +79,8 @@ class TokenTable(nn.Module):
 
 class Head(nn.Module):
     """Final norm and vocabulary projection: (b, s, h) -> (b, s, V)."""
+
+    divisions: ClassVar[Divisions] = {"projection": "vocabulary"}
 
     def __init__(self, norm: nn.Module, hidden: int, vocabulary: int) -> None:
         super().__init__()
@@ -70,22 +95,27 @@ class Head(nn.Module):
 class SelfAttention(nn.Module):
     """Multi-head self-attention with one product for queries, keys and values, columns in the order (head, q/k/v, d)."""
 
+    divisions: ClassVar[Divisions] = {"qkv": "column", "out": "row"}
+
     def __init__(self, hidden: int, heads: int, dropout: float, *, causal: bool) -> None:
         super().__init__()
         self.qkv, self.out = nn.Linear(hidden, 3 * hidden), nn.Linear(hidden, hidden)
         self.head_dim, self.dropout, self.causal = hidden // heads, dropout, causal
+        self.attend: Attend = functional.scaled_dot_product_attention
 
     def forward(self, x: Tensor) -> Tensor:
         """(b, s, h) -> (b, s, h); dropout is of attention probabilities."""
         q, k, v = self.qkv(x).unflatten(-1, (-1, 3, self.head_dim)).transpose(1, 2).unbind(3)
         drop = self.dropout if self.training else 0.0
-        mixed = functional.scaled_dot_product_attention(q, k, v, is_causal=self.causal, dropout_p=drop)
+        mixed = self.attend(q, k, v, is_causal=self.causal, dropout_p=drop)
         y: Tensor = self.out(mixed.transpose(1, 2).flatten(2))
         return y
 
 
 class MLP(nn.Module):
     """Up, GELU, down."""
+
+    divisions: ClassVar[Divisions] = {"up": "column", "down": "row"}
 
     def __init__(self, hidden: int, inner: int, approximate: str) -> None:
         super().__init__()

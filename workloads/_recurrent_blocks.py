@@ -1,8 +1,12 @@
 """Modules of recurrent language models. Shapes: b sequences, s steps, h hidden units."""
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+
+from ._blocks import Divisions
 
 
 class LSTMLayers(nn.Module):
@@ -20,6 +24,8 @@ class LSTMLayers(nn.Module):
 
 class RecurrentHead(nn.Module):
     """Dropout and a vocabulary projection with bias: (b, s, h) -> (b, s, V)."""
+
+    divisions: ClassVar[Divisions] = {"projection": "vocabulary"}
 
     def __init__(self, hidden: int, vocabulary: int, dropout: float) -> None:
         super().__init__()

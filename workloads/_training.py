@@ -39,9 +39,12 @@ def training(
     dtype = _tensors.begin(context)
     module = _weighted(model, config, context, dtype)
     torch.manual_seed(context.seed + context.rank)
+    micro_batches = context.micro_batches * getattr(config, "accumulation", 1)
+    drawn = [inputs(config, context.device) for _ in range(micro_batches)]
     return Training(
         module=module,
-        inputs=inputs(config, context.device),
+        inputs=tuple(torch.cat(parts) for parts in zip(*drawn, strict=True)),
+        accumulation=micro_batches,
         loss=loss,
         optimizer=adamw,
         check=lambda: _check(config, context, model, inputs, loss, dtype),

@@ -159,7 +159,7 @@ def _model(config: Config) -> "nn.Module":
 
 
 def _masked_batch(config: Config, device: "torch.device") -> "tuple[Tensor, Tensor, Tensor]":
-    """Tokens (b, s), the masked positions as indices into the b·s tokens (b·m,), and the tokens that stood there.
+    """Tokens (b, s), the m masked positions of each sequence (b, m), and the tokens that stood there.
 
     The vocabulary's last id stands for [MASK]; all masked positions get it (the 80/10/10 rule of the paper costs no time).
     """
@@ -169,10 +169,8 @@ def _masked_batch(config: Config, device: "torch.device") -> "tuple[Tensor, Tens
 
     b, s = config.micro_batch, config.seq_len
     tokens = _tensors.token_ids((b, s), config.vocabulary, config.distribution, device)
-    chosen = torch.rand(b, s, device=device).argsort(dim=1)[:, : _masked(config)].sort(dim=1).values
-    positions = (chosen + s * torch.arange(b, device=device).unsqueeze(1)).flatten()
-    targets = tokens.flatten()[positions]
-    return tokens.flatten().index_fill(0, positions, config.vocabulary - 1).view(b, s), positions, targets
+    positions = torch.rand(b, s, device=device).argsort(dim=1)[:, : _masked(config)].sort(dim=1).values
+    return tokens.scatter(1, positions, config.vocabulary - 1), positions, tokens.gather(1, positions)
 
 
 def build(config: Config, context: Context) -> Training:

@@ -122,13 +122,18 @@ class Cost(Value):
 
 @dataclass(frozen=True, kw_only=True)
 class Context:
-    """Where and how a workload is built: what the worker tells `build`."""
+    """Where and how a workload is built: what the worker tells `build`.
+
+    For a training step `rank` counts the ranks that have samples of their own: those that share a model's work have the same number.
+    """
 
     device: torch.device
     dtype: str
     rank: int = 0
     world_size: int = 1
     seed: int = 0
+    micro_batches: int = 1
+    """Micro-batches of a training step that the layout asks for, beside what the configuration accumulates."""
 
 
 class Check(Value):
@@ -158,9 +163,10 @@ class Kernel:
 
 @dataclass(frozen=True, kw_only=True)
 class Training:
-    """A step that trains: layouts divide `module`, the worker adds clipping and the optimizer.
+    """A step that trains: layouts divide it, the worker adds clipping and the optimizer.
 
-    `loss(module, *inputs)` is the mean loss over this rank's items. `inputs` lie on the device, this rank's own share.
+    `loss(module, *inputs)` is the mean loss over the items of one micro-batch; it calls `module(…)` once. `inputs` lie on the device, this
+    rank's own share; each has samples as its first dimension, those of `accumulation` equal micro-batches one behind the other.
     `optimizer(parameters)` makes the optimizer after the module was divided.
     """
 
@@ -170,6 +176,8 @@ class Training:
     optimizer: Callable[[Any], torch.optim.Optimizer]
     check: Callable[[], Check]
     clip_norm: float | None = 1.0
+    accumulation: int = 1
+    """Micro-batches of a step: the gradient is the mean of theirs."""
 
 
 @dataclass(frozen=True, kw_only=True)

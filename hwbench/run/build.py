@@ -53,11 +53,15 @@ def divide(module: torch.nn.Module, layout: Layout, device: torch.device) -> tor
 def training_step(training: Training, module: torch.nn.Module) -> Callable[[], torch.Tensor]:
     """One optimizer step on the rank's own inputs: forget gradients, loss, backward, clip, update. Returns the loss, cut from its graph."""
     optimizer = training.optimizer(module.parameters())
+    micro_batches = list(zip(*(x.chunk(training.accumulation) for x in training.inputs), strict=True))
 
     def step() -> torch.Tensor:
         optimizer.zero_grad(set_to_none=True)
-        loss = training.loss(module, *training.inputs)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss = torch.zeros((), device=training.inputs[0].device)
+        for micro_batch in micro_batches:
+            part = training.loss(module, *micro_batch) / len(micro_batches)
+            part.backward()  # type: ignore[no-untyped-call]
+            loss += part.detach()
         if training.clip_norm is not None:
             torch.nn.utils.clip_grad_norm_(module.parameters(), training.clip_norm)
         optimizer.step()
