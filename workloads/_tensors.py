@@ -20,13 +20,19 @@ def begin(context: Context) -> torch.dtype:
 
     UnavailableError where torch or the device has no arithmetic for the context's dtype.
     """
-    if context.dtype not in _DTYPES:
-        raise UnavailableError(f"no workload computes in {context.dtype} yet; available: {', '.join(_DTYPES)}")
+    dtype = dtype_of(context.dtype)
     if context.dtype == "tf32" and context.device.type != "cuda":
         raise UnavailableError(f"tf32 is a product format of CUDA devices, found device {context.device.type}", hint="use fp32 or bf16")
     torch.set_float32_matmul_precision("high" if context.dtype == "tf32" else "highest")
     torch.manual_seed(context.seed + context.rank)
-    return _DTYPES[context.dtype]
+    return dtype
+
+
+def dtype_of(name: str) -> torch.dtype:
+    """torch's dtype by hwbench's name; UnavailableError where no workload computes in it."""
+    if name not in _DTYPES:
+        raise UnavailableError(f"no workload computes in {name} yet; available: {', '.join(_DTYPES)}")
+    return _DTYPES[name]
 
 
 def unit_roundoff(dtype: str) -> float:
@@ -56,8 +62,8 @@ def spread(length: int, count: int) -> list[int]:
 
 
 def exact(tensor: Tensor) -> Tensor:
-    """The same numbers as a float64 tensor on the CPU, cut from any graph."""
-    return tensor.detach().to("cpu", torch.float64)
+    """The same numbers as a dense float64 tensor on the CPU, cut from any graph."""
+    return tensor.detach().to_dense().to("cpu", torch.float64)
 
 
 def relative_distance(found: Sequence[Tensor], reference: Sequence[Tensor]) -> float:
