@@ -4,6 +4,8 @@ Formats (a stored file says its number; old files still read, see hwbench.store.
   1  2026-11  the first: run.json beside one records-HOST.jsonl a node
      2026-11  the same number, since absent keys read as unknown: Samples.span_s and process_cpu_s, Measurement.kind and
               executed_flops_per_step, RunHeader.settings.order and .environment
+     2026-11  the same number: Samples.split, Case.scaling; of runs on several nodes, beside the records, node-N-HOST.json (NodeHeader)
+              and outcomes-N-HOST.jsonl (NodeOutcome), one of each a node
 """
 
 import math
@@ -15,6 +17,7 @@ from hwbench.core.workload import Check, WorkloadKind
 
 SCHEMA = 1
 Outcome = Literal["done", "failed", "skipped"]
+ScalingMode = Literal["weak", "strong"]
 
 
 class Case(Value):
@@ -30,6 +33,8 @@ class Case(Value):
     """Which repetition in a process of its own, from 0."""
     threads: int = 1
     """Compute threads a rank."""
+    scaling: ScalingMode = "weak"
+    """weak: `config` holds the batch of a rank; strong: the batch of all data-parallel ranks together, which divide it."""
 
     @property
     def name(self) -> str:
@@ -40,7 +45,23 @@ class Case(Value):
     def key(self) -> str:
         """What makes two measurements the same thing, the repetition left out."""
         settings = ",".join(f"{k}={self.config[k]}" for k in sorted(self.config))
-        return f"{self.workload}({settings}) {self.layout} {self.dtype} {self.device} threads={self.threads}"
+        strong = " strong" if self.scaling == "strong" else ""
+        return f"{self.workload}({settings}) {self.layout} {self.dtype} {self.device} threads={self.threads}{strong}"
+
+
+class TimeSplit(Value):
+    """Where the wall time of one call went on one rank, by an extra call under torch's profiler; the four parts add up to `profiled_s`."""
+
+    profiled_s: float
+    """Wall time of the profiled call: longer than an unprofiled one, so only shares of it are to be used."""
+    compute_s: float
+    """Time in which an operator ran, whatever was sent meanwhile."""
+    communication_s: float
+    """Exposed communication: something was on its way and nothing was computed."""
+    bubble_s: float
+    """The same where what was on its way was a pipeline's own message: waiting for another stage, the transfer included."""
+    other_s: float
+    """Neither: the interpreter, the launching of operators, waiting for nothing that the profiler shows."""
 
 
 class Samples(Value):
@@ -64,6 +85,8 @@ class Samples(Value):
     """Peak memory of the accelerator's allocator; None on a CPU."""
     resident_peak_bytes: int | None = None
     """Peak resident size of the process."""
+    split: TimeSplit | None = None
+    """None for kernels, and where the step was not profiled."""
 
 
 class MachineState(Value):
@@ -156,6 +179,48 @@ class RunHeader(Value):
     """The run's own options, such as the time budget."""
 
 
+class NodeHeader(Value):
+    """One node of a run on several: node-N-HOST.json in the run's folder, written by that node's launcher."""
+
+    schema: int = SCHEMA
+    node: int
+    """Its number, from 0; node 0 decides what is measured and writes the records."""
+    host: str
+    started_at: str
+    slots: int
+    """Ranks it can hold: CPUs, or accelerators."""
+    interface: str | None
+    """Network interface that reaches node 0; None where it could not be told."""
+    inventory: Inventory
+    versions: dict[str, str]
+
+
+class RankOutcome(Value):
+    """How one rank fared in one case, as its node's launcher saw it."""
+
+    rank: int
+    outcome: Outcome
+    reason: str = ""
+
+
+class NodeOutcome(Value):
+    """One case on one node: one line of outcomes-N-HOST.jsonl, written whatever becomes of the other nodes."""
+
+    schema: int = SCHEMA
+    node: int
+    case_key: str
+    process: int
+    started_at: str
+    ranks: tuple[RankOutcome, ...]
+
+
+class Node(Value):
+    """A node as read back from a run's folder."""
+
+    header: NodeHeader
+    outcomes: tuple[NodeOutcome, ...] = ()
+
+
 class Run(Value):
     """A run as read back from its folder: the header, the records that could be read, and what could not."""
 
@@ -165,3 +230,5 @@ class Run(Value):
     problems: tuple[str, ...] = ()
     """One line a corrupt record: file, line number, reason."""
     finished: bool = False
+    nodes: tuple[Node, ...] = ()
+    """Of a run on several nodes, those whose files are here, by number; empty for a run on one machine."""

@@ -2,6 +2,7 @@
 
 Formats (the JSON report is a Summary and says its number):
   1  2026-11  the first
+     2026-11  the same number, with defaults: Throughput.scaling, .ranks and .split, Scaling.mode, Summary.configurations, .fleet and .nodes
 """
 
 from collections.abc import Callable
@@ -9,6 +10,7 @@ from dataclasses import dataclass
 
 from hwbench.core.inventory import Inventory
 from hwbench.core.prediction import SizingAnswer
+from hwbench.core.record import ScalingMode
 from hwbench.core.value import Value
 
 SCHEMA = 1
@@ -21,6 +23,34 @@ class Interval(Value):
     high: float
     method: str = ""
     """How it was made, in words."""
+
+
+class StepSplit(Value):
+    """Where a step's time goes: shares of an extra profiled repeat, mean over ranks and processes, applied to the unprofiled step time.
+
+    The four parts add up to Throughput.step_time_s: one stacked bar a layout.
+    """
+
+    compute_s: float
+    exposed_communication_s: float
+    bubble_s: float
+    """Waiting for another stage of the pipeline, the transfer included."""
+    other_s: float
+    profiled_ratio: float
+    """The profiled step's time over the unprofiled one's: how much the profiler itself cost."""
+
+
+class RankShare(Value):
+    """One rank of a case, over all its processes."""
+
+    rank: int
+    host: str
+    memory_bytes: int | None
+    """Peak: of the accelerator's allocator where there is one, else the resident size of the process."""
+    busy_s: float | None
+    """What the rank itself works in a step, without waiting for others: computing in the profiled repeat, else CPU time; None unknown."""
+    lags_fraction: float | None = None
+    """By how much `busy_s` is above the ranks' median, where that is enough to be named; None else."""
 
 
 class Throughput(Value):
@@ -86,6 +116,12 @@ class Throughput(Value):
     warnings: tuple[str, ...] = ()
     gaps: tuple[str, ...] = ()
     """Why a figure of this row is None."""
+    scaling: ScalingMode = "weak"
+    """Whether the settings' batch is that of a rank (weak) or of all data-parallel ranks together (strong)."""
+    ranks: tuple[RankShare, ...] = ()
+    """Memory and own work a rank; those that lag are marked."""
+    split: StepSplit | None = None
+    """None where no repeat was profiled."""
 
 
 class Roof(Value):
@@ -105,7 +141,7 @@ class Roof(Value):
 
 
 class Scaling(Value):
-    """A layout against `single` of the same case in the same run, weak scaling: the batch of a rank is fixed."""
+    """A layout against `single` of the same case in the same run."""
 
     run: str
     workload: str
@@ -122,6 +158,8 @@ class Scaling(Value):
     """speedup / world_size."""
     interval: Interval | None = None
     """Of the efficiency; None where one of the two has no interval."""
+    mode: ScalingMode = "weak"
+    """weak: the batch of a rank is fixed; strong: the batch of all ranks together."""
 
 
 class Verified(Value):
@@ -180,6 +218,136 @@ class FactByRun(Value):
     values: tuple[str, ...]
 
 
+class Against(Value):
+    """One workload under one layout, measured by two runs on two machines or clusters. Everything "base" is of the first run."""
+
+    base: str
+    run: str
+    workload: str
+    kind: str
+    settings: str
+    layout: str
+    world_size: int
+    dtype: str
+    scaling: ScalingMode = "weak"
+    base_device: str
+    device: str
+    base_items_per_s: float
+    items_per_s: float
+    item_unit: str
+    ratio: float
+    """items_per_s over base_items_per_s: above 1, `run` is the faster one."""
+    interval: Interval | None
+    """Of the ratio; None where one of the two ran in one process only."""
+    base_memory_bytes: int | None
+    """Largest peak of a rank; of the accelerator where there is one, else of the process."""
+    memory_bytes: int | None
+    doubts: tuple[str, ...] = ()
+    """Why this ratio is to be read with care: a noisy side, a failed check."""
+
+
+class CantCompare(Value):
+    """What two runs don't have in common, or what should not be compared, and why."""
+
+    base: str
+    run: str
+    what: str
+    why: str
+
+
+class CurvePoint(Value):
+    """One layout on a scaling curve."""
+
+    world_size: int
+    layout: str
+    speedup: float
+    efficiency_fraction: float
+    interval: Interval | None = None
+    """Of the efficiency."""
+
+
+class ScalingCurve(Value):
+    """One run's layouts of one family (dp=2, dp=4 … are one) over the number of ranks, `single` first with speedup 1."""
+
+    run: str
+    workload: str
+    settings: str
+    dtype: str
+    device: str
+    family: str
+    """The axes in use: 'dp', 'dp,tp' …"""
+    mode: ScalingMode = "weak"
+    points: tuple[CurvePoint, ...]
+
+
+class Price(Value):
+    """What a million items cost under one layout on one run's machine, by the price of a cluster profile."""
+
+    run: str
+    profile: str
+    workload: str
+    settings: str
+    layout: str
+    dtype: str
+    item_unit: str
+    usd_per_million_items: float
+    usd_per_hour: float
+    """For the nodes that the layout's ranks fill, a part of a node counted as that part."""
+    energy_j_per_item: float | None = None
+    """At the profile's full-load power, which is an upper bound; None where the profile has no power."""
+
+
+class Configurations(Value):
+    """Machines or clusters side by side: every run of the report against the first."""
+
+    runs: tuple[str, ...]
+    machines: tuple[str, ...]
+    """What each run was measured on, in a few words."""
+    differences: tuple[FactByRun, ...]
+    """Facts of hardware, software, tuning and hwbench itself in which the runs differ."""
+    against: tuple[Against, ...]
+    curves: tuple[ScalingCurve, ...] = ()
+    prices: tuple[Price, ...] = ()
+    cant: tuple[CantCompare, ...] = ()
+    notes: tuple[str, ...] = ()
+    """What holds for the comparison as a whole, such as a figure that nobody measured."""
+
+
+class FleetOutlier(Value):
+    """A host (or one rank of it) that is not like the others in one kernel, by median and median absolute deviation."""
+
+    host: str
+    rank: int | None
+    """None where the host as a whole is named."""
+    case: str
+    slower_fraction: float
+    """Its time over the median of all, less 1; below zero it is faster."""
+    score: float
+    """Robust z: (time - median) / (1.4826 · MAD)."""
+
+
+class Fleet(Value):
+    """The same kernels on many nodes, and who stands out."""
+
+    hosts: tuple[str, ...]
+    cases: int
+    threshold: str
+    """The rule in words, its numbers included."""
+    outliers: tuple[FleetOutlier, ...]
+    notes: tuple[str, ...] = ()
+    """Why nothing could be judged, such as too few hosts."""
+
+
+class FactByNode(Value):
+    """A fact in which the nodes of one run differ: one value a node, in their order."""
+
+    run: str
+    nodes: tuple[str, ...]
+    """'0 (host)' …"""
+    fact: str
+    values: tuple[str, ...]
+
+
 class Summary(Value):
     """Everything a report of one or more runs shows."""
 
@@ -207,6 +375,12 @@ class Summary(Value):
     """About the machine and the runs as a whole: noise, threads, unreadable records."""
     measured_fraction: float | None = None
     """Share of the runs' wall time between the first warm-up call and the last sample."""
+    configurations: Configurations | None = None
+    """Of two runs or more; None for one."""
+    fleet: Fleet | None = None
+    """Where the same kernels were measured on several hosts; None else."""
+    nodes: tuple[FactByNode, ...] = ()
+    """In what the nodes of a run differ."""
 
 
 @dataclass(frozen=True, kw_only=True)
