@@ -57,7 +57,25 @@ def command(table: Path | None, leave_out: str, anchor: int, output: Path | None
         return
     _print(card)
     if table is None:
+        _print_peaks()
         _print_here(results)
+
+
+def _print_peaks() -> None:
+    """Published peaks of memory beside their prediction."""
+    import statistics
+
+    from hwbench.planner.card import memory_ratios
+    from hwbench.planner.constants import fitted, shipped
+    from hwbench.planner.fit import peaks_path
+    from hwbench.planner.reading import read_table
+    from hwbench.planner.table import predict_table
+
+    rows = read_table(peaks_path())
+    ratios = memory_ratios(rows, predict_table(rows, fitted(), shipped().width))
+    errors = [abs(ratio - 1) for ratio in ratios]
+    shown = f"mean error {_percent(statistics.mean(errors))}, largest {_percent(max(errors))}"
+    click.echo(f"peak memory of {len(ratios)} published steps: predicted over reported {statistics.median(ratios):.2f} (median), {shown}")
 
 
 def _print_here(results: Path) -> None:

@@ -85,6 +85,12 @@ def score(table: Sequence[Mapping[str, str]], lines: Sequence[Line], group: str,
     )
 
 
+def memory_ratios(table: Sequence[Mapping[str, str]], lines: Sequence[Line]) -> tuple[float, ...]:
+    """Predicted over reported peak memory of the rows that report one and could be expressed."""
+    ratios = (_memory_ratio(row, line) for row, line in zip(table, lines, strict=True))
+    return tuple(ratio for ratio in ratios if ratio is not None)
+
+
 def rank_correlation(left: Sequence[float], right: Sequence[float]) -> float:
     """Spearman's correlation of two samples, ties sharing their rank; 0 where one of them is constant."""
     a, b = _ranks(left), _ranks(right)
@@ -124,7 +130,6 @@ def _pair(row: Mapping[str, str], line: Line, group: str) -> _Pair | None:
     measured = _number(row.get("measured_step_time_s"))
     if not measured or line.step_s is None or line.low_s is None or line.high_s is None:
         return None
-    peak = _number(row.get("mem_gib_reported"))
     return _Pair(
         group=row.get(group, ""),
         measured_s=measured,
@@ -133,8 +138,13 @@ def _pair(row: Mapping[str, str], line: Line, group: str) -> _Pair | None:
         high_s=line.high_s,
         layout=tuple(row.get(name, "") for name in DEGREES),
         same=tuple(row.get(name, "") for name in SAME),
-        memory_ratio=line.memory_bytes / (peak * 2**30) if peak and line.memory_bytes else None,
+        memory_ratio=_memory_ratio(row, line),
     )
+
+
+def _memory_ratio(row: Mapping[str, str], line: Line) -> float | None:
+    peak = _number(row.get("mem_gib_reported"))
+    return line.memory_bytes / (peak * 2**30) if peak and line.memory_bytes else None
 
 
 def _number(text: str | None) -> float | None:

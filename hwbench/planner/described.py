@@ -84,12 +84,13 @@ def memory(found: Detail, place: int) -> Memory:
     )
     weights, gradients, optimizer = (states * part / sum(bytes_each) for part in bytes_each)
     other = float(held.logits[place]) + float(held.gathered[place]) + CONTEXT_BYTES
-    slack = float(held.total_bytes[place]) * (1 / USABLE - 1)
+    activations = float(held.activations[place])
+    slack = float(held.total_bytes[place]) / USABLE - states - activations - other
     return Memory(
         weights_bytes=weights,
         gradients_bytes=gradients,
         optimizer_bytes=optimizer,
-        activations_bytes=float(held.activations[place]),
+        activations_bytes=activations,
         buffers_bytes=other + slack,
     )
 

@@ -64,6 +64,11 @@ def measurements_path() -> Path:
     return Path(str(files("hwbench.planner").joinpath("data/measurements.csv")))
 
 
+def peaks_path() -> Path:
+    """Published peaks of memory, in the same columns; their step times were not used."""
+    return Path(str(files("hwbench.planner").joinpath("data/peaks.csv")))
+
+
 def load(path: Path) -> Measured:
     """The rows of a table that have a measured step time and can be expressed."""
     lines = [line for line in read_table(path) if line.get("measured_step_time_s")]

@@ -128,6 +128,7 @@ def _own_rates(read: Setup, part: Part, dtype: str) -> dict[str, float]:
         "half_ceiling": half * part.ceiling,
         "dtype_rate": rate,
         "product_ceiling": rate * part.ceiling * (FOUR_BIT if read.numbers["four_bit"] else 1.0),
+        "power": 1.0,
         "age": min(6.0, max(0.0, read.software.date - 0.5 - part.launched)),
     }
 

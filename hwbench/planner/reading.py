@@ -207,13 +207,15 @@ def _rates(row: Row, part: Part, software: Software) -> dict[str, float]:
     dtype = _text(row, "dtype").lower()
     low = is_low_precision(dtype)
     half = part.half_peak if low else part.peak(dtype)
+    power = part.power_fraction ** (1 / 3)
     return {
         "low_precision": float(low),
         "four_bit": float(is_four_bit(dtype)),
         "half_rate": half,
-        "half_ceiling": half * part.ceiling * part.power_fraction ** (1 / 3),
+        "half_ceiling": half * part.ceiling * power,
         "dtype_rate": part.peak(dtype),
-        "product_ceiling": part.peak(dtype) * _ceiling(part, dtype) * part.power_fraction ** (1 / 3),
+        "product_ceiling": part.peak(dtype) * _ceiling(part, dtype) * power,
+        "power": power,
         "element_bytes": 4.0 if dtype in ("fp32", "tf32") else 2.0,
         "product_bytes": 1.0 if low else 4.0 if dtype in ("fp32", "tf32") else 2.0,
         "date": software.date,

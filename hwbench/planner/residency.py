@@ -21,12 +21,18 @@ if TYPE_CHECKING:
 
 CONTEXT_BYTES = 3e9
 """Driver context, collective buffers, workspaces: what a process holds beside tensors."""
+RESERVED = 1.05
+"""What a caching allocator holds over the tensors that come and go in a step; published peaks are of what it holds."""
 USABLE = 0.94
 """Share of memory that a run fills at most before it is out of memory: fragmentation takes the rest."""
 LOGIT_BYTES = 6.0
 """Logits in 16 bits and their fp32 copy for the loss, whose gradient takes its place (fused cross-entropy)."""
-EAGER_LOGIT_BYTES = 10.0
-"""As above with the fp32 gradient beside it, as PyTorch's own cross-entropy does it."""
+EAGER_LOGIT_BYTES = 12.0
+"""PyTorch's own cross entropy in fp32: log-probabilities, their gradient and the logits' gradient are there at once, 4 B each."""
+COMPILED_LOGIT_BYTES = 4.0
+"""A compiled cross entropy: logits and their gradient in 16 bits, nothing between."""
+COMPILED_LOSS_YEAR = 2025.0
+"""FSDP-like frameworks that compile their layers compile the loss too since about then (torchtitan)."""
 OPTIMIZER_BYTES = 12.0
 """fp32 master weight and two moments."""
 SELECTIVE_OP = 0.5
@@ -44,19 +50,20 @@ class Residency(NamedTuple):
 
     @property
     def total_bytes(self) -> Array:
-        """The peak of the fullest rank."""
-        return np.asarray(self.states + self.activations + self.logits + self.gathered + CONTEXT_BYTES)
+        """The peak of the fullest rank, as its allocator reserves it."""
+        return np.asarray(self.states + RESERVED * (self.activations + self.logits + self.gathered) + CONTEXT_BYTES)
 
 
 def residency(rows: Rows, own: Weights) -> Residency:
     """Memory of every row, recomputation inferred where it is unknown: the least that fits, none where activations can be offloaded."""
     states = state_bytes(rows, own)
     held = in_flight(rows) * rows.layers / rows.stages
-    one = layer_activation_bytes(rows)
+    one = layer_activation_bytes(rows) + _gathered_activation_bytes(rows)
     boundary = tokens(rows) * rows.hidden * rows.element_bytes / np.where(rows.sequence_parallel, rows.tensor, 1.0)
-    each = np.where(rows.is_fsdp, EAGER_LOGIT_BYTES, LOGIT_BYTES)
+    eager = np.where(rows.compiled & (rows.date >= COMPILED_LOSS_YEAR), COMPILED_LOGIT_BYTES, EAGER_LOGIT_BYTES)
+    each = np.where(rows.is_fsdp, eager, LOGIT_BYTES)
     logits = np.where(rows.stages > 1, 0.0, tokens(rows) * rows.vocabulary / rows.tensor * each)
-    gathered = np.where(rows.sharded, 2 * rows.element_bytes * own.layer, 0.0)
+    gathered = np.where(rows.sharded, _gathered_weight_bytes(rows, own), 0.0)
     whole, kept = one * held, boundary * held + one
     room = rows.memory_bytes * USABLE - CONTEXT_BYTES - states - logits - gathered
     least = np.clip((whole - room) / np.maximum(whole - kept, 1.0), 0.0, 1.0)
@@ -87,6 +94,24 @@ def in_flight(rows: Rows) -> Array:
     """Micro-batches whose activations the first stage holds, in whole-stage units: 1F1B and interleaved (arXiv:2104.04473)."""
     deep = rows.stages * (1 + np.where(rows.chunks > 1, (rows.stages - 1) / (rows.stages * rows.chunks), 0.0))
     return np.where(rows.stages > 1, np.minimum(rows.micro_batches, deep), 1.0)
+
+
+def _gathered_weight_bytes(rows: Rows, own: Weights) -> Array:
+    """What FSDP holds whole: two layers, or in PyTorch's pipelines the whole stage, with the fp32 sum of its gradients over micro-batches.
+
+    There parameters stay gathered between micro-batches, and gradients are scattered once a step (torch.distributed.pipelining).
+    """
+    two = 2 * rows.element_bytes * own.layer
+    return np.asarray(np.where(rows.is_fsdp & (rows.stages > 1), (rows.element_bytes + 4.0) * own.stage(rows), two))
+
+
+def _gathered_activation_bytes(rows: Rows) -> Array:
+    """Sequence parallel by DTensor: the gathered inputs of attention and MLP are kept, and one gradient of them is there at a time.
+
+    Megatron gathers them again in the backward pass instead (arXiv:2205.05198, section 4.2.2).
+    """
+    kept = rows.is_fsdp & rows.sequence_parallel & (rows.tensor > 1)
+    return np.asarray(np.where(kept, 3 * tokens(rows) * rows.hidden * rows.element_bytes, 0.0))
 
 
 def _core_bytes(rows: Rows) -> Array:

@@ -175,10 +175,10 @@ def _attention(rows: Rows, k: Constants, share: Array) -> tuple[Array, Array]:
     flops = 4 * rows.sequence * count * rows.heads * head / rows.tensor
     half_windowed = 0.5 + 0.5 * np.minimum(1.0, 2 * rows.window / rows.sequence)
     flops = flops * np.where(rows.window > 0, half_windowed, 1.0)
-    fused = 0.5 * flops / (rows.half_rate * flash_fraction(rows, k))
+    fused = 0.5 * flops / (rows.half_rate * rows.power * flash_fraction(rows, k))
     scores = rows.heads / rows.tensor * rows.sequence * count
     stream = rows.memory_rate * STREAM
-    products = flops / (rows.half_rate * 0.45 * share)
+    products = flops / (rows.half_rate * rows.power * 0.45 * share)
     unfused = products + 16 * k.unfused_attention * scores / stream
     unfused_backward = 2 * products + 20 * k.unfused_attention * scores / stream
     return np.where(rows.fused_attention, fused, unfused), np.where(rows.fused_attention, 2.5 * fused, unfused_backward)

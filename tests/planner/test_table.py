@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 
 from hwbench.core.errors import UserError
 from hwbench.planner.accelerators import find_part, parts
+from hwbench.planner.card import memory_ratios
 from hwbench.planner.constants import fitted, shipped
-from hwbench.planner.fit import measurements_path
+from hwbench.planner.fit import measurements_path, peaks_path
 from hwbench.planner.model import evaluate
 from hwbench.planner.reading import READ, network_bytes_per_s, read_setup, read_table
 from hwbench.planner.rows import columns, spread
@@ -189,3 +190,19 @@ def test_one_setup_is_spread_over_many_layouts() -> None:
     assert len(rows) == 4
     with pytest.raises(UserError, match="unknown column tp"):
         spread(setup, {"tp": tensor})
+
+
+def test_published_peaks_of_memory_are_met_within_ten_percent() -> None:
+    rows = read_table(peaks_path())
+    errors = [abs(ratio - 1) for ratio in memory_ratios(rows, predict_table(rows, fitted(), shipped().width))]
+    assert len(errors) == len(rows) == 19
+    assert sum(errors) / len(errors) <= 0.06
+    assert max(errors) <= 0.12
+
+
+def test_a_part_with_less_power_is_slower_at_attention_too() -> None:
+    long = {"seq_len": 65536, "global_batch": 64}
+    full, less = (
+        evaluate(columns([read_setup(row(hardware=name, **long))]), fitted()) for name in ("H100-SXM5-80GB", "H100-96GB-HBM2e-500W")
+    )
+    assert 1.08 < less.parts["forward"][0] / full.parts["forward"][0] < 1.2  # (700 / 500)^(1/3) = 1.119; its memory is slower too
