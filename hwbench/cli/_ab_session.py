@@ -40,7 +40,7 @@ from hwbench.run.duel_rows import Block
 from hwbench.run.interrupt import Interrupt, interruptible
 
 CONFIRM_SHARE_FRACTION: Final = 0.35
-"""Of a kernel's time, kept for fresh processes where a gate may fail."""
+"""Of a kernel's time, kept for the nurseries that have to confirm a change."""
 LEAST_SHARE_FRACTION: Final = 0.5
 """Of a kernel's time, for measuring: only where starting took longer than the rest, on a crowded machine, is the budget overrun."""
 CROWDED_FRACTION: Final = 0.5
@@ -48,7 +48,6 @@ CROWDED_FRACTION: Final = 0.5
 Say = Callable[[str], None]
 Tick = Callable[[float, float, str], None]
 """Told after every round: wall seconds so far, the most there may be, and what is going on."""
-Fails = Callable[[Comparison], bool]
 
 
 class Plan(Value):
@@ -95,21 +94,20 @@ class Match:
     rounds: int = 0
 
 
-def compare(plan: Plan, say: Say, tick: Tick, fails: Fails | None = None) -> tuple[AbResult, tuple[Block, ...]]:
+def compare(plan: Plan, say: Say, tick: Tick) -> tuple[AbResult, tuple[Block, ...]]:
     """Compare two versions live; returns what was found, and every sample.
 
-    `say` is told a line whenever something is decided, `tick` how far it is after each round. `fails` says whether a comparison
-    would fail a gate: then it is confirmed in fresh processes first. Raises UserError, UnavailableError, MeasurementError and
-    Interrupted; nothing is left running, no worktree behind.
+    `say` is told a line whenever something is decided, `tick` how far it is after each round. A change is confirmed in fresh processes
+    before it is called one. Raises UserError, UnavailableError, MeasurementError and Interrupted; nothing is left running, no
+    worktree behind.
     """
     began_s, before = time.monotonic(), state.read()
     with _match(plan, say, tick) as match:
-        _measure(match, CONFIRM_SHARE_FRACTION if fails else 0.0)
+        _measure(match)
         for course in match.courses:
             assert course.look is not None
             course.comparison = concluded(course.look)
-        if fails:
-            _confirm(match, [course for course in match.courses if course.comparison and fails(course.comparison)])
+        _confirm(match, [course for course in match.courses if course.comparison and course.comparison.verdict in CHANGES])
         told = {role: dict(nursery.told) for role, nursery in zip(duel.ROLES, match.duel.nurseries, strict=True)}
         refused = match.duel.refused_priority
         labels = [place.label for place in match.places]
@@ -149,11 +147,11 @@ def _match(plan: Plan, say: Say, tick: Tick) -> Iterator[Match]:
         yield Match(plan=plan, duel=of, places=places, say=say, tick=tick, began_s=began_s, dice=random.Random())  # noqa: S311  # an order, not a secret
 
 
-def _measure(match: Match, kept_fraction: float) -> None:
-    """Rounds over all open kernels, in random order, until each is settled or out of time."""
+def _measure(match: Match) -> None:
+    """Rounds over all open kernels, in random order, until each is settled or out of the time that confirming leaves."""
     plan, kernels = match.plan, len(match.plan.job.workloads)
     start_s = (time.monotonic() - match.began_s) / kernels
-    allowance_s = plan.budget_s * (1 - kept_fraction)
+    allowance_s = plan.budget_s * (1 - CONFIRM_SHARE_FRACTION)
     allowance_s = max(allowance_s - start_s, LEAST_SHARE_FRACTION * allowance_s)
     for index in range(kernels):
         contest = duel_contest.begin(match.duel, plan.job, match.places, index, allowance_s)

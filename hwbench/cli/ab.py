@@ -187,7 +187,7 @@ def carry_out(plan: "Plan", rule: tuple[str, float] | None, plot: Path | None, *
     fails = _breaks(rule) if rule else None
     try:
         with progress() as (say, tick):
-            result, _ = compare(plan, say, tick, fails)
+            result, _ = compare(plan, say, tick)
     except Interrupted as error:
         kept = f"; the rounds so far are in {plan.session}" if plan.session and Path(plan.session).exists() else ""
         raise Interrupted(f"{error.message}{kept}", hint=error.hint, exit_code=error.exit_code) from error
