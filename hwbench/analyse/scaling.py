@@ -1,13 +1,15 @@
-"""Scaling: every layout against `single` of the same case in the same run.
+"""Scaling: every layout against `single` of the same case in the same run, and what that is over the number of ranks.
 
-Weak scaling: the batch of a rank is fixed, so the ideal is as many times the items per second as there are ranks.
+The ideal is as many times the items per second as there are ranks, whether the batch of a rank is fixed (weak scaling) or that of all
+ranks together (strong scaling): a case's settings then hold the whole batch, so both meet the same `single`.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import msgspec
 
-from hwbench.core.summary import Interval, Scaling, Throughput
+from hwbench.core.layout import parse_layout
+from hwbench.core.summary import CurvePoint, Interval, Scaling, ScalingCurve, Throughput
 
 
 def scaling(rows: Iterable[Throughput]) -> tuple[Scaling, ...]:
@@ -41,18 +43,60 @@ def _against(row: Throughput, alone: Throughput) -> Scaling:
         world_size=row.world_size,
         speedup=speedup,
         efficiency_fraction=speedup / row.world_size,
-        interval=_interval(row, alone, speedup / row.world_size),
+        interval=ratio_interval(speedup / row.world_size, row, alone),
+        mode=row.scaling,
     )
 
 
-def _interval(row: Throughput, alone: Throughput, efficiency: float) -> Interval | None:
-    """The ends of both step times' intervals, combined the unfavourable way each: wider than 95 %, never narrower."""
-    ours, theirs = row.step_interval_s, alone.step_interval_s
+def ratio_interval(ratio: float, row: Throughput, base: Throughput) -> Interval | None:
+    """An interval of what is proportional to the rate of `row` over that of `base`; None where one of them has none.
+
+    The ends of both step times' intervals, combined the unfavourable way each: wider than 95 %, never narrower.
+    """
+    ours, theirs = row.step_interval_s, base.step_interval_s
     if ours is None or theirs is None:
         return None
-    low = efficiency * (theirs.low / alone.step_time_s) * (row.step_time_s / ours.high)
-    high = efficiency * (theirs.high / alone.step_time_s) * (row.step_time_s / ours.low)
+    low = ratio * (theirs.low / base.step_time_s) * (row.step_time_s / ours.high)
+    high = ratio * (theirs.high / base.step_time_s) * (row.step_time_s / ours.low)
     return Interval(low=low, high=high, method="both intervals' ends combined (cautious)")
+
+
+def curves(scaled: Iterable[Scaling]) -> tuple[ScalingCurve, ...]:
+    """Scaling values as curves over the number of ranks, a curve a family of layouts; of several at one size the fastest."""
+    families: dict[tuple[str, ...], list[Scaling]] = {}
+    for one in scaled:
+        family = ",".join(parse_layout(one.layout).axes())
+        families.setdefault((one.run, one.workload, one.settings, one.dtype, one.device, family, one.mode), []).append(one)
+    return tuple(_curve(key[5], members) for key, members in families.items())
+
+
+def _curve(family: str, members: Sequence[Scaling]) -> ScalingCurve:
+    first = members[0]
+    best: dict[int, Scaling] = {}
+    for one in members:
+        if one.world_size not in best or one.speedup > best[one.world_size].speedup:
+            best[one.world_size] = one
+    alone = CurvePoint(world_size=1, layout="single", speedup=1.0, efficiency_fraction=1.0)
+    points = (
+        CurvePoint(
+            world_size=one.world_size,
+            layout=one.layout,
+            speedup=one.speedup,
+            efficiency_fraction=one.efficiency_fraction,
+            interval=one.interval,
+        )
+        for _, one in sorted(best.items())
+    )
+    return ScalingCurve(
+        run=first.run,
+        workload=first.workload,
+        settings=first.settings,
+        dtype=first.dtype,
+        device=first.device,
+        family=family,
+        mode=first.mode,
+        points=(alone, *points),
+    )
 
 
 def _case(row: Throughput) -> tuple[object, ...]:

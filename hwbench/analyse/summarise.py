@@ -1,16 +1,22 @@
 """Runs to a Summary: rows, roofs, scaling, what was not measured and why, and what speaks against the figures."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 
+from hwbench.core.ceilings import Ceilings
 from hwbench.core.comparability import comparison_facts
+from hwbench.core.inventory import Inventory
 from hwbench.core.prediction import SizingAnswer
+from hwbench.core.profile import ClusterProfile
 from hwbench.core.record import Case, Record, Run, Samples, fault
-from hwbench.core.summary import FactByRun, NotMeasured, RunFacts, Summary, Throughput, Verified
+from hwbench.core.summary import FactByNode, FactByRun, NotMeasured, RunFacts, Summary, Throughput, Verified
 from hwbench.core.workload import Workload
 
+from .ceilings import ceilings as measured_ceilings
+from .configurations import configurations
 from .findings import findings
+from .fleet import fleet, sentences
 from .roofline import judged, roofs
 from .scaling import scaling, with_scaling_gaps
 from .throughput import case_name, labelled, reading_order, rows
@@ -26,35 +32,48 @@ def summarise(
     workloads: Mapping[str, Workload] | None = None,
     sizing: SizingAnswer | None = None,
     verified: Sequence[Verified] = (),
+    profiles: Mapping[str, ClusterProfile] | None = None,
 ) -> Summary:
     """Everything a report of these runs shows; the first run is the one whose machine is described.
 
     `made_at` is UTC, ISO 8601. `workloads` maps names to what is installed here, for kinds and defaults; a missing one is judged by
-    its records. No run, or runs without one usable record, make a Summary that says so.
+    its records. `profiles` maps ids of runs to their cluster profiles, for prices. No run, or runs without one usable record, make a
+    Summary that says so.
     """
     known = workloads or {}
     measured = labelled([row for run in runs for row in rows(run.records, run=run.header.id, workloads=known)])
     ceilings = roofs(measured)
     judged_rows = tuple(sorted(with_scaling_gaps(judged(measured, ceilings)), key=reading_order))
     facts = tuple(_facts(run) for run in runs)
+    scaled, differing = scaling(judged_rows), _differences(runs)
+    lost = tuple(one for run in runs for one in _not_measured(run, known))
+    hosts, nodes = fleet(runs, known), tuple(fact for run in runs for fact in _node_differences(run))
     return Summary(
         title=_title(runs),
         made_at=made_at,
         hwbench_version=hwbench_version,
-        findings=findings(judged_rows, ceilings, scaling(judged_rows), sizing, verified),
+        findings=findings(judged_rows, ceilings, scaled, sizing, verified),
         runs=facts,
         inventory=runs[0].header.inventory if runs else None,
         versions=runs[0].header.versions if runs else {},
-        differences=_differences(runs),
+        differences=differing,
         throughput=judged_rows,
         roofs=ceilings,
-        scaling=scaling(judged_rows),
-        not_measured=tuple(lost for run in runs for lost in _not_measured(run, known)),
+        scaling=scaled,
+        not_measured=lost,
         verified=tuple(verified),
+        ceilings=tuple(found for found in map(measured_ceilings, runs) if _any_ceiling(found)),
         sizing=sizing,
-        warnings=tuple(_warnings(runs, judged_rows)),
+        warnings=(*(sentences(hosts) if hosts else ()), *_warnings(runs, judged_rows), *_uneven(nodes)),
         measured_fraction=_measured_fraction(facts),
+        configurations=configurations(runs, judged_rows, lost, differing, scaled, profiles) if len(runs) > 1 else None,
+        fleet=hosts,
+        nodes=nodes,
     )
+
+
+def _any_ceiling(found: Ceilings) -> bool:
+    return any((found.streams, found.latencies, found.products, found.exchanges, found.transfers, found.disks))
 
 
 def _title(runs: Sequence[Run]) -> str:
@@ -228,10 +247,41 @@ def _thread_note(measured: Sequence[Throughput]) -> list[str]:
 
 def _differences(runs: Sequence[Run]) -> tuple[FactByRun, ...]:
     """The stable facts of machine and software in which the runs differ, as short text; what a run lacks is empty."""
-    flat = [_flat(comparison_facts(run.header.inventory)) | {f"versions.{k}": v for k, v in run.header.versions.items()} for run in runs]
-    names = dict.fromkeys(name for facts in flat for name in facts)
-    values = {name: tuple(facts.get(name, "") for facts in flat) for name in names}
-    return tuple(FactByRun(fact=name, values=shown) for name, shown in values.items() if len(set(shown)) > 1)
+    flat = [_stable(run.header.inventory, run.header.versions) for run in runs]
+    return tuple(FactByRun(fact=name, values=values) for name, values in _differing(flat))
+
+
+def _node_differences(run: Run) -> Iterator[FactByNode]:
+    """The stable facts in which the nodes of one run differ."""
+    names = tuple(f"{node.header.node} ({node.header.host})" for node in run.nodes)
+    for fact, values in _differing([_stable(node.header.inventory, node.header.versions) for node in run.nodes]):
+        yield FactByNode(run=run.header.id, nodes=names, fact=fact, values=values)
+
+
+def _uneven(facts: Sequence[FactByNode]) -> list[str]:
+    """That the nodes of a run are not alike, with the first facts: a step is as slow as its slowest node."""
+    by_run: dict[str, list[FactByNode]] = {}
+    for fact in facts:
+        by_run.setdefault(fact.run, []).append(fact)
+    return [
+        f"the nodes of run {run} differ in {', '.join(one.fact for one in found[:3])}{_more(found[3:])}" for run, found in by_run.items()
+    ]
+
+
+def _more(left: Sequence[object]) -> str:
+    return f" and {len(left)} more facts" if left else ""
+
+
+def _stable(inventory: Inventory, versions: Mapping[str, str]) -> dict[str, str]:
+    return _flat(comparison_facts(inventory)) | {f"versions.{name}": version for name, version in versions.items()}
+
+
+def _differing(flat: Sequence[Mapping[str, str]]) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """Facts that are not the same everywhere, with their values; what is lacking is empty."""
+    for name in dict.fromkeys(name for facts in flat for name in facts):
+        values = tuple(facts.get(name, "") for facts in flat)
+        if len(set(values)) > 1:
+            yield name, values
 
 
 def _flat(facts: Mapping[str, Any]) -> dict[str, str]:

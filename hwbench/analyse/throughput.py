@@ -12,6 +12,7 @@ from hwbench.core.record import Case, Measurement, Record, fault
 from hwbench.core.summary import Interval, Throughput
 from hwbench.core.workload import Check, Workload
 
+from .ranks import lagging, shares, split
 from .statistics import interval, noise_warnings, relative_width
 
 NOISY_WIDTH_FRACTION: Final = 0.10
@@ -110,6 +111,9 @@ def _row(records: Sequence[Record], run: str, workload: Workload | None) -> Thro
         last_loss=first.last_loss,
         check=_checks([m.check for m in measured]),
         gaps=_not_told(first),
+        scaling=case.scaling,
+        ranks=shares(measured),
+        split=split(measured, step_time_s),
     )
     return msgspec.structs.replace(row, warnings=_warnings(row, records, width))
 
@@ -140,6 +144,7 @@ def _warnings(row: Throughput, records: Sequence[Record], width: float | None) -
         said.append(f"noisy: the {what} is {100 * width:.0f} % of the median wide")
     if row.check.startswith("failed"):
         said.append(f"the correctness check {row.check}")
+    said.extend(lagging(row.ranks))
     said.extend(warning for record in records for warning in record.warnings)
     said.extend(_disturbances(records, row))
     return tuple(dict.fromkeys(said))
@@ -173,7 +178,8 @@ def _label(row: Throughput, among: Sequence[Throughput]) -> str:
     everywhere = set.intersection(*(set(other.settings.split(", ")) for other in same))
     settings = ", ".join(item for item in row.settings.split(", ") if item not in everywhere)
     differing = [getattr(row, key) for key in ("dtype", "device", "run") if len({getattr(other, key) for other in same}) > 1]
-    return " · ".join(part for part in (row.layout, settings, *differing) if part)
+    strong = "strong scaling" if row.scaling == "strong" else ""
+    return " · ".join(part for part in (row.layout, strong, settings, *differing) if part)
 
 
 def _rate(kind: str, measured: Measurement, steps_per_s: float) -> tuple[float, str]:

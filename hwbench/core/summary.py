@@ -8,6 +8,7 @@ Formats (the JSON report is a Summary and says its number):
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from hwbench.core.ceilings import Ceilings
 from hwbench.core.inventory import Inventory
 from hwbench.core.prediction import SizingAnswer
 from hwbench.core.record import ScalingMode
@@ -370,6 +371,8 @@ class Summary(Value):
     not_measured: tuple[NotMeasured, ...]
     verified: tuple[Verified, ...] = ()
     """Predicted beside measured, for every training step of runs that measured the ceilings too."""
+    ceilings: tuple[Ceilings, ...] = ()
+    """By run, of those that measured any: the curves of bandwidth, latency, products, collectives, copies and disk."""
     sizing: SizingAnswer | None
     warnings: tuple[str, ...]
     """About the machine and the runs as a whole: noise, threads, unreadable records."""
