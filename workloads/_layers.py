@@ -71,14 +71,15 @@ def layer_block(layer: Layer, count: int, e: float) -> Block:
         name="layer",
         count=count,
         parameters=layer_parameters(layer),
-        operators=(*_attention_operators(layer, e), *_mlp_operators(layer, e)),
+        operators=(*attention_operators(layer, e), *_mlp_operators(layer, e)),
         activation_bytes=_layer_activation_bytes(layer, e),
         output_bytes=e * layer.tokens * layer.hidden,
         tp_all_reduces=2,
     )
 
 
-def _attention_operators(layer: Layer, e: float) -> Iterable[Operator]:
+def attention_operators(layer: Layer, e: float) -> Iterable[Operator]:
+    """Norm, projections, attention and the residual connection of one layer."""
     n, h, wide = layer.tokens, layer.hidden, layer.heads * layer.head_dim
     yield norm("attention_norm", n, h, e, function="layer_norm" if layer.biased else "rms_norm")
     yield product("qkv", n, layer.qkv_width, h, e, division="column")

@@ -17,7 +17,7 @@ from hwbench.core.errors import UnavailableError
 from hwbench.core.workload import Check, Context, Kernel, Training, Workload
 
 CPU, META = torch.device("cpu"), torch.device("meta")
-TRAINING = ["bert", "gpt", "llama", "lstm_lm"]
+TRAINING = ["bert", "gpt", "llama", "lstm_lm", "moe"]
 KERNELS = ["attention", "embedding", "lstm", "matmul", "triad"]
 DTYPES = ["fp64", "fp32", "bf16", "fp16"]
 SMALL: dict[str, dict[str, Any]] = {
@@ -29,6 +29,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "bert": {"vocabulary": 211, "hidden": 48, "layers": 3, "seq_len": 40, "positions": 64},
     "gpt": {"vocabulary": 211, "hidden": 48, "layers": 3, "seq_len": 40, "positions": 64},
     "llama": {"vocabulary": 211, "hidden": 48, "layers": 3, "seq_len": 40, "mlp": 100},
+    "moe": {"vocabulary": 211, "hidden": 48, "layers": 3, "seq_len": 40, "mlp": 36, "experts": 5, "topk": 2, "shared_mlp": 20},
     "lstm_lm": {"vocabulary": 211, "embedding": 20, "hidden": 24, "seq_len": 9, "micro_batch": 4},
 }
 
@@ -92,7 +93,7 @@ def counted_flops(run: Any) -> int:
     return int(counter.get_total_flops())
 
 
-@pytest.mark.parametrize("name", ["bert", "gpt", "llama"])
+@pytest.mark.parametrize("name", ["bert", "gpt", "llama", "moe"])
 def test_flops_equal_torchs_counter_exactly(name: str) -> None:
     workload, config = load(name)
     step, cost = build(name, META), workload.cost(config, "fp32")
@@ -155,7 +156,7 @@ def saved_bytes(step: Training) -> int:
 
 
 @pytest.mark.parametrize("dtype", ["fp32", "bf16"])
-@pytest.mark.parametrize("name", ["bert", "gpt", "llama"])
+@pytest.mark.parametrize("name", ["bert", "gpt", "llama", "moe"])
 @pytest.mark.parametrize("wider", [False, True])
 def test_activations_are_what_autograd_keeps(name: str, dtype: str, wider: bool) -> None:
     workload, config = load(name)

@@ -1,7 +1,7 @@
 """Closed forms against numbers worked by hand, and rules that hold for every size."""
 
 import pytest
-from hwbench.workloads import attention, bert, embedding, gpt, llama, lstm, lstm_lm, matmul, triad
+from hwbench.workloads import attention, bert, embedding, gpt, llama, lstm, lstm_lm, matmul, moe, triad
 from hwbench.workloads._count import adamw, adamw_state_bytes, element_bytes, product
 from hypothesis import given
 from hypothesis import strategies as st
@@ -89,6 +89,19 @@ def test_bert_by_hand() -> None:
     assert counted.flops == 3 * (3840 + 1600 + 224) == 16992
 
 
+def test_moe_by_hand() -> None:
+    config = moe.Config(
+        vocabulary=10, hidden=8, layers=1, heads=4, kv_heads=2, mlp=5, experts=3, topk=2, shared_mlp=6, seq_len=3, micro_batch=1
+    )
+    counted = moe.cost(config, "fp32")
+    # Attention 192 as in the Llama above; router 8·3; three experts of 3·8·5 = 120; shared 3·8·6 = 144; norms 16.
+    # Tables 80 twice, final norm 8.
+    assert counted.parameters == 80 + (192 + 24 + 3 * 120 + 144 + 16) + 8 + 80 == 904
+    assert counted.blocks[1].expert_parameters == 360
+    # A token meets attention, router, two experts, the shared one and the projection.
+    assert counted.flops == 3 * (2 * 3 * (192 + 24 + 2 * 120 + 144 + 80) + 4 * 9 * 8) == 13104
+
+
 def test_lstm_lm_by_hand() -> None:
     config = lstm_lm.Config(vocabulary=10, embedding=3, hidden=2, layers=1, seq_len=2, micro_batch=1)
     counted = lstm_lm.cost(config, "fp32")
@@ -147,6 +160,8 @@ IMPOSSIBLE = [
     (llama.cost, llama.Config(heads=4, kv_heads=3), ["kv_heads=3", "heads=4"]),
     (llama.cost, llama.Config(hidden=12, heads=4), ["12/4 = 3", "even"]),
     (llama.cost, llama.Config(rope_theta=0.0), ["rope_theta=0.0"]),
+    (moe.cost, moe.Config(experts=4, topk=5), ["topk=5", "experts=4"]),
+    (moe.cost, moe.Config(balance=-1.0), ["balance=-1.0"]),
     (bert.cost, bert.Config(masked_fraction=-0.1), ["masked_fraction=-0.1"]),
     (bert.cost, bert.Config(seq_len=600, positions=512), ["seq_len=600", "positions=512"]),
     (lstm_lm.cost, lstm_lm.Config(vocabulary=0), ["vocabulary=0"]),

@@ -1,0 +1,142 @@
+"""A mixture of experts: router, dropless dispatch, stacked gated experts. Shapes: n tokens, k experts a token, E experts, h width, f inner.
+
+Routing after Fedus et al. (arXiv 2101.03961) and Jiang et al. (Mixtral, arXiv 2401.04088): a softmax over the experts, the k largest
+of it rescaled to sum to 1. No token is dropped. docs/layouts.md says what expert parallelism replaces.
+"""
+
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from ._llama_blocks import GatedMLP
+
+Dispatch: TypeAlias = Callable[["Experts", Tensor, Tensor], Tensor]
+"""`dispatch(experts, tokens, chosen)`: tokens (n, h), experts int64 (n, k) -> (n, k, h), what each chosen expert makes of each token."""
+
+
+class Experts(nn.Module):
+    """E gated MLPs without biases, their weights stacked: `gate` and `up` (E, h, f), `down` (E, f, h)."""
+
+    def __init__(self, count: int, hidden: int, inner: int) -> None:
+        super().__init__()
+        self.gate, self.up = (nn.Parameter(torch.empty(count, hidden, inner)) for _ in range(2))
+        self.down = nn.Parameter(torch.empty(count, inner, hidden))
+
+    def forward(self, tokens: Tensor, counts: Tensor) -> Tensor:
+        """Tokens (t, h) sorted by expert, and how many each expert gets, int64 (E,): (t, h).
+
+        Weights are unbound, not indexed: the gradient of an index would be a stack of zeros for each expert.
+        """
+        weights = zip(self.gate.unbind(), self.up.unbind(), self.down.unbind(), strict=True)
+        shares = torch.split(tokens, _sizes(counts, len(tokens)))
+        return torch.cat([(functional.silu(x @ gate) * (x @ up)) @ down for x, (gate, up, down) in zip(shares, weights, strict=True)])
+
+
+def _sizes(counts: Tensor, total: int) -> list[int]:
+    """The counts as numbers. The meta device has none: there experts share the tokens evenly, which costs the same products."""
+    if counts.is_meta:
+        each, more = divmod(total, len(counts))
+        return [each + (i < more) for i in range(len(counts))]
+    sizes: list[int] = counts.tolist()
+    return sizes
+
+
+class _Copies(torch.autograd.Function):
+    """Rows `source` of x, where each row of x is taken k times. `inverse` says where the (row, copy) pairs went, in their order.
+
+    The gradient sums each row's k copies where they lie, in a fixed order: an index_add would add them one by one, on a GPU in any order.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, source: Tensor, inverse: Tensor) -> Tensor:
+        ctx.save_for_backward(inverse)
+        ctx.rows = len(x)
+        return x.index_select(0, source)
+
+    @staticmethod
+    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor, None, None]:
+        (inverse,) = ctx.saved_tensors
+        return dy.index_select(0, inverse).view(ctx.rows, -1, dy.shape[-1]).sum(1), None, None
+
+
+def sort_by_expert(chosen: Tensor, experts: int) -> tuple[Tensor, Tensor, Tensor]:
+    """For chosen experts (n, k): the order that sorts the n·k pairs by expert, its inverse (n·k,), and the pairs of each expert (E,)."""
+    pairs = chosen.flatten()
+    order = pairs.argsort(stable=True)
+    inverse = torch.empty_like(order).scatter_(0, order, torch.arange(len(order), device=order.device))
+    counts = torch.zeros(experts, dtype=torch.int64, device=chosen.device).scatter_add_(0, pairs, torch.ones_like(pairs))
+    return order, inverse, counts
+
+
+def copies(tokens: Tensor, order: Tensor, inverse: Tensor) -> Tensor:
+    """The n·k rows that `order` names, token order // k each: (n·k, h) from (n, h)."""
+    per_token = len(order) // len(tokens)
+    rows: Tensor = _Copies.apply(tokens, order // per_token, inverse)  # type: ignore[no-untyped-call]  # torch has no types here
+    return rows
+
+
+def permuted(rows: Tensor, order: Tensor, inverse: Tensor) -> Tensor:
+    """Rows in this order; `inverse` undoes it."""
+    y: Tensor = _Copies.apply(rows, order, inverse)  # type: ignore[no-untyped-call]  # torch has no types here
+    return y
+
+
+def here(experts: Experts, tokens: Tensor, chosen: Tensor) -> Tensor:
+    """Dispatch where all experts are on this rank: sort by expert, compute, put back."""
+    order, inverse, counts = sort_by_expert(chosen, len(experts.gate))
+    made = experts(copies(tokens, order, inverse), counts)
+    return permuted(made, inverse, order).view(*chosen.shape, -1)
+
+
+def unchanged(x: Tensor) -> Tensor:
+    """The mean over the global batch where one rank has all of it."""
+    return x
+
+
+class MixtureOfExperts(nn.Module):
+    """(b, s, h) -> (b, s, h). After a forward pass `balance` is the load-balancing loss of its tokens: collect it with `balance_loss`."""
+
+    def __init__(self, hidden: int, inner: int, experts: int, topk: int, shared: int) -> None:
+        super().__init__()
+        self.router, self.experts = nn.Linear(hidden, experts, bias=False), Experts(experts, hidden, inner)
+        self.shared = GatedMLP(hidden, shared) if shared else None
+        self.topk = topk
+        self.dispatch: Dispatch = here
+        self.average: Callable[[Tensor], Tensor] = unchanged
+        self.balance: Tensor | None = None
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Each token's k experts, weighted, and the shared expert where there is one."""
+        tokens = x.flatten(0, -2)
+        logits = self.router(tokens)
+        shares = logits.softmax(-1, dtype=logits.dtype if logits.dtype.itemsize > 4 else torch.float32)
+        weights, chosen = shares.topk(self.topk)
+        self.balance = self._balance(shares, chosen)
+        weights = (weights / weights.sum(-1, keepdim=True)).to(x.dtype)
+        y = (self.dispatch(self.experts, tokens, chosen) * weights.unsqueeze(-1)).sum(1)
+        if self.shared is not None:
+            y = y + self.shared(tokens)
+        z: Tensor = y.view_as(x)
+        return z
+
+    def _balance(self, shares: Tensor, chosen: Tensor) -> Tensor:
+        """E·Σ f_i·P_i: f_i the share of the pairs that chose expert i, P_i its mean probability; 1 when balanced (arXiv 2101.03961, eq. 4).
+
+        f is the global batch's and has no gradient, so that the mean of the ranks' losses is the loss of the global batch.
+        """
+        experts = shares.shape[-1]
+        pairs = torch.zeros(experts, dtype=shares.dtype, device=shares.device)
+        fractions = pairs.scatter_add_(0, chosen.flatten(), torch.ones_like(chosen.flatten(), dtype=shares.dtype)) / chosen.numel()
+        return experts * (self.average(fractions) * shares.flatten(0, -2).mean(0)).sum()
+
+
+def balance_loss(module: nn.Module) -> Tensor | float:
+    """Mean load-balancing loss over the layers of the last forward pass, which it forgets; 0.0 where no layer has one."""
+    layers = [m for m in module.modules() if isinstance(m, MixtureOfExperts) and m.balance is not None]
+    found = [layer.balance for layer in layers if layer.balance is not None]
+    for layer in layers:
+        layer.balance = None
+    return torch.stack(found).mean() if found else 0.0
