@@ -6,9 +6,10 @@ from itertools import groupby
 from typing import Any, Final, NamedTuple
 
 from hwbench.core.summary import Roof, Summary, Throughput
-from hwbench.core.units import format_fraction, format_rate, significant
+from hwbench.core.units import format_fraction, significant
 
 from . import _text
+from ._axes import PLAIN, decades
 from ._palette import ROOF_COLOUR, dash, layout_order, symbol, symbol_sign, workload_colours
 from ._plot import AXIS_PX, WIDE, Key, Plot, clean, figure, hover, titled
 
@@ -152,35 +153,19 @@ def _point_hover(row: Throughput, several: bool) -> str:
 
 
 def _figure(traces: Sequence[Any], window: _Window, labels: list[dict[str, Any]]) -> dict[str, Any]:
-    x_axis = {
-        "type": "log",
-        "range": [window.x_low, window.x_high],
-        "fixedrange": True,
-        "title": titled("Arithmetic intensity (FLOP per byte)"),
-    }
-    y_axis = {"type": "log", "range": [window.y_low, window.y_high], "fixedrange": True, "title": titled("FLOP/s")}
-    plain = {"zeroline": False, "showline": True, "ticks": "outside", "ticklen": 4}
+    x_axis = {"type": "log", "range": [window.x_low, window.x_high], "title": titled("Arithmetic intensity (FLOP per byte)")}
+    y_axis = {"type": "log", "range": [window.y_low, window.y_high], "title": titled("FLOP/s")}
     narrow = {"margin": {"l": 62, "r": 12}}
     return figure(
         traces,
         height_px=HEIGHT_PX,
         left_px=70,
         right_px=190 if labels else 12,
-        xaxis=x_axis | plain | _decades(window.x_low, window.x_high),
-        yaxis=y_axis | plain | _decades(window.y_low, window.y_high),
+        xaxis=x_axis | PLAIN | decades(window.x_low, window.x_high),
+        yaxis=y_axis | PLAIN | decades(window.y_low, window.y_high),
         annotations=labels,
         meta={"narrow": narrow},
     )
-
-
-def _decades(low: float, high: float) -> dict[str, Any]:
-    """Ticks at powers of ten, at 1, 2 and 5 of each where there are few, every second one where there are many."""
-    powers = range(math.floor(low), math.ceil(high) + 1)
-    steps = (1, 2, 5) if high - low < 2.2 else (1,)
-    every = 1 if high - low <= 7 else 2
-    ticks = [step * 10.0**power for power in powers if power % every == 0 for step in steps]
-    shown = [tick for tick in ticks if low <= math.log10(tick) <= high]
-    return {"tickvals": shown, "ticktext": [f"{tick:g}" if tick < 1 else format_rate(tick, "", 1).strip() for tick in shown]}
 
 
 def _roof_labels(places: Sequence[_Place], window: _Window) -> list[dict[str, Any]]:

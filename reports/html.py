@@ -4,7 +4,17 @@ from typing import Any, Final
 
 from hwbench.core.summary import Report, Summary
 
-from . import _figure_roofline, _figure_samples, _figure_scaling, _figure_sizing, _figure_throughput, _machine, _tables
+from . import (
+    _ceilings_tables,
+    _figure_ceilings,
+    _figure_roofline,
+    _figure_samples,
+    _figure_scaling,
+    _figure_sizing,
+    _figure_throughput,
+    _machine,
+    _tables,
+)
 from ._page import page
 from ._terms import terms
 from ._tiles import tiles
@@ -23,6 +33,8 @@ def render(summary: Summary) -> str:
         tables=_table_sections(summary),
         plots=_plots(summary),
         question=_tables.question(summary.sizing) if summary.sizing else "",
+        ceilings=_ceilings_tables.tables(summary.ceilings),
+        ceiling_gaps=_ceilings_tables.gaps(summary.ceilings),
         terms=terms(),
     )
 
@@ -63,6 +75,7 @@ def _plots(summary: Summary) -> dict[str, Any]:
         "roofline": _figure_roofline.plot(summary),
         "off_roofline": _figure_roofline.unplaced(summary),
         "scaling": _figure_scaling.plot(summary),
+        "ceilings": _figure_ceilings.plots(summary.ceilings),
         "samples": _figure_samples.plot(summary),
         "sizing": _figure_sizing.plots(summary.sizing),
     }
