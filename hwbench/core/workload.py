@@ -79,12 +79,18 @@ class Cost(Value):
     """Items one step works on, in `item_unit`s: tokens for language models."""
     item_unit: str = "token"
     micro_batch: int = 1
-    """Samples in the step."""
+    """Samples in a micro-batch."""
+    accumulation: int = 1
+    """Micro-batches of a step, whose gradients are accumulated; `items` are those of all."""
     training: bool = False
     """Whether the step has a backward pass and an optimizer."""
     optimizer_operators: tuple[Operator, ...] = ()
     parameter_state_bytes: float = 0.0
     """Bytes a parameter takes over its lifetime beside the weight itself: gradient, optimizer state, master copy."""
+    recomputed_flops: float = 0.0
+    """FLOPs of the forward pass of one micro-batch that activation recomputation repeats; masked attention in full."""
+    recomputed_masked_flops: float = 0.0
+    """Those of them that a kernel which skips masked work leaves out."""
 
     @property
     def parameters(self) -> int:
@@ -93,30 +99,36 @@ class Cost(Value):
 
     @property
     def forward_flops(self) -> float:
-        """FLOPs of the forward pass."""
+        """FLOPs of the forward pass of one micro-batch."""
         return sum(block.count * op.flops for block in self.blocks for op in block.operators)
 
     @property
     def flops(self) -> float:
         """Model FLOPs of one step (MFU counts these): masked attention counts in full, recomputation doesn't count."""
         optimizer = sum(op.flops for op in self.optimizer_operators)
-        return optimizer + sum(block.count * (op.flops + op.backward_flops) for block in self.blocks for op in block.operators)
+        passes = sum(block.count * (op.flops + op.backward_flops) for block in self.blocks for op in block.operators)
+        return optimizer + self.accumulation * passes
 
     @property
     def executed_flops(self) -> float:
-        """FLOPs that hardware has to do for one step: `flops` without the masked half of causal attention. Rooflines use these."""
+        """FLOPs that hardware has to do for one step: `flops` without the masked half of causal attention, and what is recomputed.
+
+        Rooflines and HFU use these.
+        """
         optimizer = sum(op.flops * op.executed_fraction for op in self.optimizer_operators)
-        return optimizer + sum(b.count * (op.flops + op.backward_flops) * op.executed_fraction for b in self.blocks for op in b.operators)
+        passes = sum(b.count * (op.flops + op.backward_flops) * op.executed_fraction for b in self.blocks for op in b.operators)
+        return optimizer + self.accumulation * (passes + self.recomputed_flops - self.recomputed_masked_flops)
 
     @property
     def bytes(self) -> float:
         """Least memory traffic of one step: every operand of every operator moved once."""
         optimizer = sum(op.bytes for op in self.optimizer_operators)
-        return optimizer + sum(block.count * (op.bytes + op.backward_bytes) for block in self.blocks for op in block.operators)
+        passes = sum(block.count * (op.bytes + op.backward_bytes) for block in self.blocks for op in block.operators)
+        return optimizer + self.accumulation * passes
 
     @property
     def activation_bytes(self) -> float:
-        """Bytes the forward pass keeps for the backward pass, without recomputation."""
+        """Bytes the forward pass of one micro-batch keeps for its backward pass, without recomputation."""
         return sum(block.count * block.activation_bytes for block in self.blocks)
 
 
@@ -178,6 +190,8 @@ class Training:
     clip_norm: float | None = 1.0
     accumulation: int = 1
     """Micro-batches of a step: the gradient is the mean of theirs."""
+    warnings: tuple[str, ...] = ()
+    """What a reader of its figures should know, one sentence each; the record repeats them."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -41,7 +41,7 @@ def communication(cost: Cost, layout: Layout) -> tuple[Transfer, ...]:
 def _chosen(block: Block, cost: Cost) -> float:
     """Experts a token goes to: rows that all experts together multiply over the tokens of the micro-batch."""
     rows = max((op.m * op.batch for op in block.operators if op.division == "expert" and op.m is not None), default=0)
-    return max(1.0, rows / cost.items)
+    return max(1.0, rows * cost.accumulation / cost.items)
 
 
 LAYOUT: Final = Split(communication=communication)
