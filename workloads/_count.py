@@ -5,11 +5,15 @@ FlopCounterMode and in published MFU figures; element-wise work counts its bytes
 operand once and writes every result once. The letters: n tokens, e bytes an element.
 """
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Literal, TypeAlias
 
 from hwbench.core.errors import UserError
 from hwbench.core.value import Value
-from hwbench.core.workload import DTYPE_BYTES, Cost, Division, Operator, OperatorKind
+from hwbench.core.workload import DTYPE_BYTES, Block, Cost, Division, Operator, OperatorKind
+
+Recompute: TypeAlias = Literal["none", "selective", "full"]
+"""What the backward pass computes again instead of keeping it: nothing, attention, whole layers."""
 
 INDEX_BYTES = 8.0
 """torch's token ids are int64."""
@@ -157,16 +161,38 @@ def dropout_mask_bytes(elements: float, fraction: float) -> float:
     return elements if fraction else 0.0
 
 
-def lookup(n: int, rows: int, width: int, e: float, *, backward: bool = True) -> Operator:
-    """n rows of a (rows, width) table: ids and rows in, rows out; backward reads dy and writes the table's dense gradient."""
+def lookup(n: int, rows: int, width: int, e: float, *, backward: bool = True, sparse: bool = False) -> Operator:
+    """n rows of a (rows, width) table: ids and rows in, rows out; backward reads ids and dy and writes the table's dense gradient.
+
+    A `sparse` one is the rows' gradients and ids again.
+    """
+    written = n * (INDEX_BYTES + width * e) if sparse else rows * width * e
     return Operator(
         name="lookup",
         kind="embedding",
         flops=0.0,
         bytes=n * (INDEX_BYTES + 2 * width * e),
-        backward_bytes=n * (INDEX_BYTES + width * e) + rows * width * e if backward else 0.0,
+        backward_bytes=n * (INDEX_BYTES + width * e) + written if backward else 0.0,
         division="vocabulary",
         function="lookup",
+    )
+
+
+def bag_lookup(bags: int, bag_size: int, rows: int, width: int, e: float, *, gradient: Literal["dense", "sparse", "none"]) -> Operator:
+    """Sums over `bag_size` rows of a (rows, width) table: ids and rows in, sums out; backward ids and the sums' gradients in.
+
+    A dense gradient writes the whole table's, a sparse one a row and an id for each id.
+    """
+    looked_up = bags * bag_size
+    written = {"dense": rows * width * e, "sparse": looked_up * (INDEX_BYTES + width * e), "none": 0.0}[gradient]
+    return Operator(
+        name="lookup",
+        kind="embedding",
+        flops=0.0,
+        bytes=looked_up * (INDEX_BYTES + width * e) + bags * width * e,
+        backward_bytes=0.0 if gradient == "none" else looked_up * INDEX_BYTES + bags * width * e + written,
+        division="vocabulary",
+        function="bag_lookup",
     )
 
 
@@ -207,14 +233,48 @@ def adamw_state_bytes(dtype: str) -> float:
     return e + 2 * wide + (wide if wide > e else 0.0)
 
 
-def training_cost(blocks: Any, dtype: str, *, items: int, micro_batch: int) -> Cost:
-    """The cost of a training step: these blocks, and an AdamW step over all their parameters."""
+def recomputed(blocks: Sequence[Block], recompute: Recompute, *, whole: bool) -> tuple[float, float]:
+    """FLOPs that recomputation repeats in the layers (all blocks but the first and the last), and how many of them are masked.
+
+    `selective` repeats attention alone (Korthikanti et al., arXiv 2205.05198); `full` a layer's forward pass, up to the last tensor that its
+    backward pass needs: not the last product of a layer that ends with one and a residual connection, unless `whole`.
+    """
+    flops = masked = 0.0
+    for block in blocks[1:-1]:
+        products = [op for op in block.operators if op.flops and (recompute == "full" or op.kind == "attention")]
+        if recompute == "full" and not whole:
+            products = products[:-1]
+        flops += block.count * sum(op.flops for op in products)
+        masked += block.count * sum(op.flops * (1 - op.executed_fraction) for op in products)
+    return (flops, masked) if recompute != "none" else (0.0, 0.0)
+
+
+def training_cost(
+    blocks: Sequence[Block],
+    dtype: str,
+    *,
+    items: int,
+    micro_batch: int,
+    accumulation: int = 1,
+    recompute: Recompute = "none",
+    whole: bool = False,
+) -> Cost:
+    """The cost of a training step: these blocks for each of `accumulation` micro-batches of `items`, an AdamW step over all parameters.
+
+    `recompute` and `whole` as in `recomputed`. UserError for less than one micro-batch.
+    """
+    if accumulation < 1:
+        raise UserError(f"accumulation={accumulation}: expected at least 1")
     parameters = sum(block.count * block.parameters for block in blocks)
+    flops, masked = recomputed(blocks, recompute, whole=whole)
     return Cost(
         blocks=tuple(blocks),
         dtype=dtype,
-        items=items,
+        items=items * accumulation,
         micro_batch=micro_batch,
+        accumulation=accumulation,
+        recomputed_flops=flops,
+        recomputed_masked_flops=masked,
         training=True,
         optimizer_operators=adamw(parameters, dtype),
         parameter_state_bytes=adamw_state_bytes(dtype),

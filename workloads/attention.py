@@ -1,19 +1,17 @@
-"""Scaled dot-product attention, by each of torch's backends: forward, or forward and backward.
+"""Scaled dot-product attention, by each of torch's backends and flex_attention: forward, or forward and backward.
 
 FLOPs are counted in full, causal or not, 4·s²·d a head forward and twice that backward (docs/workloads.md); `executed_fraction` holds
 what the mask leaves.
 """
 
+import functools
+from collections.abc import Callable
 from typing import Final, Literal
 
-from hwbench.core.errors import UnavailableError
 from hwbench.core.value import Value
 from hwbench.core.workload import Block, Check, Context, Cost, Kernel, Workload
 
 from ._count import attention, element_bytes, need_divisor, need_positive
-
-BACKENDS = {"math": "MATH", "flash": "FLASH_ATTENTION", "efficient": "EFFICIENT_ATTENTION", "cudnn": "CUDNN_ATTENTION"}
-"""hwbench's name -> torch's `SDPBackend` member."""
 
 
 class Config(Value):
@@ -31,8 +29,8 @@ class Config(Value):
     """Width of a head."""
     causal: bool = True
     """Whether a position sees only itself and earlier ones."""
-    backend: Literal["default", "math", "flash", "efficient", "cudnn"] = "default"
-    """torch's choice, or one of its implementations."""
+    backend: Literal["default", "math", "flash", "efficient", "cudnn", "flex"] = "default"
+    """torch's choice, one of its implementations, or flex_attention, which is compiled and has no backward pass on a CPU."""
     passes: Literal["forward", "forward_backward"] = "forward_backward"
     """Whether the gradients of queries, keys and values are computed too."""
 
@@ -57,13 +55,10 @@ def build(config: Config, context: Context) -> Kernel:
 
     UnavailableError, with torch's reason, where the device has no such backend for this shape and dtype.
     """
-    import contextlib
-
     import torch
-    from torch.nn.attention import SDPBackend, sdpa_kernel
     from torch.nn.functional import scaled_dot_product_attention as sdpa
 
-    from . import _tensors
+    from . import _sdpa, _tensors
 
     dtype = _tensors.begin(context)
     cost(config, context.dtype)
@@ -75,11 +70,17 @@ def build(config: Config, context: Context) -> Kernel:
     inputs = [some(heads).requires_grad_(backward) for heads in (config.heads, config.kv_heads, config.kv_heads)]
     upstream = some(config.heads)
 
+    @functools.cache
+    def flex(length: int) -> Callable[[torch.Tensor, torch.Tensor, torch.Tensor, bool], torch.Tensor]:
+        return _sdpa.flex(length, context.device, causal=config.causal)
+
     def step(backend: str, inputs: list[torch.Tensor], upstream: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        only = contextlib.nullcontext() if backend == "default" else sdpa_kernel(SDPBackend.__members__[BACKENDS[backend]])
         grouped = config.heads != config.kv_heads
-        with only:
-            q, k, v = (t.transpose(1, 2) for t in inputs)
+        q, k, v = (t.transpose(1, 2) for t in inputs)
+        if backend == "flex":
+            out = flex(q.shape[2])(q, k, v, grouped).transpose(1, 2)
+            return (out, *torch.autograd.grad(out, inputs, upstream)) if backward else (out,)
+        with _sdpa.only(backend):
             out = sdpa(q, k, v, is_causal=config.causal, enable_gqa=grouped).transpose(1, 2)
             return (out, *torch.autograd.grad(out, inputs, upstream)) if backward else (out,)
 
@@ -89,7 +90,7 @@ def build(config: Config, context: Context) -> Kernel:
         Probabilities and the products' operands are rounded to the dtype about four times on the way (P, O, dS, the result), sums
         are in fp32: a few u; fp32's own sums of 256 add up to √256·u. 32u covers both.
         """
-        cut = min(config.seq_len, 256)
+        cut = config.seq_len if config.backend == "flex" else min(config.seq_len, 256)  # another length would be compiled anew
         part, given = [t.detach()[:1, :cut] for t in inputs], upstream[:1, :cut]
         found = step(config.backend, [t.clone().requires_grad_(backward) for t in part], given)
         wanted = step("math", [_tensors.exact(t).requires_grad_(backward) for t in part], _tensors.exact(given))
@@ -98,12 +99,7 @@ def build(config: Config, context: Context) -> Kernel:
             name="attention", error=error, tolerance=32 * _tensors.unit_roundoff(context.dtype), reference="float64 math on the CPU"
         )
 
-    try:
-        step(config.backend, inputs, upstream)
-    except RuntimeError as error:
-        if "No available kernel" in str(error) or "No viable backend" in str(error):
-            raise UnavailableError(f"attention backend {config.backend} on {context.device.type} in {context.dtype}: {error}") from error
-        raise
+    _sdpa.try_once(lambda: step(config.backend, inputs, upstream), config.backend, context)
     return Kernel(run=lambda: step(config.backend, inputs, upstream), check=check)
 
 

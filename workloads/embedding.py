@@ -1,4 +1,4 @@
-"""Embedding lookup: rows of a table by token id, and the dense gradient of the table.
+"""Embedding lookup: rows of a table by token id, and the gradient of the table, dense or sparse.
 
 It does no arithmetic worth counting: the figure is bytes per second. Uniform ids touch the whole table; Zipf ids are what text does, where
 caches hold the frequent words.
@@ -23,15 +23,18 @@ class Config(Value):
     """Lookups a step."""
     distribution: Literal["uniform", "zipf"] = "uniform"
     """How ids are drawn; zipf gives id i a probability in proportion to 1/(i + 1)."""
+    gradient: Literal["dense", "sparse"] = "dense"
+    """dense: a gradient as large as the table; sparse: a row for each token, repetitions apart."""
     passes: Literal["forward", "forward_backward"] = "forward_backward"
     """Whether the gradient of the table is computed too."""
 
 
 def cost(config: Config, dtype: str) -> Cost:
-    """Rows read and written; backward reads the rows' gradient and writes the whole table's."""
+    """Rows read and written; backward reads the rows' gradient and writes the whole table's, or those rows again with their ids."""
     need_positive(config, "vocabulary", "dim", "tokens")
     e = element_bytes(dtype)
-    operator = lookup(config.tokens, config.vocabulary, config.dim, e, backward=config.passes == "forward_backward")
+    backward = config.passes == "forward_backward"
+    operator = lookup(config.tokens, config.vocabulary, config.dim, e, backward=backward, sparse=config.gradient == "sparse")
     table = Block(
         name="embedding", parameters=config.vocabulary * config.dim, operators=(operator,), output_bytes=config.tokens * config.dim * e
     )
@@ -53,7 +56,7 @@ def build(config: Config, context: Context) -> Kernel:
     upstream = torch.randn(config.tokens, config.dim, device=context.device, dtype=dtype)
 
     def run() -> tuple[torch.Tensor, ...]:
-        rows = embedding(ids, table)
+        rows = embedding(ids, table, sparse=config.gradient == "sparse")
         return (rows, *torch.autograd.grad(rows, table, upstream)) if backward else (rows,)
 
     def check() -> Check:
@@ -70,7 +73,7 @@ def build(config: Config, context: Context) -> Kernel:
         wanted, magnitude = (torch.zeros(config.vocabulary, len(columns), dtype=torch.float64) for _ in range(2))
         wanted.index_add_(0, where, given)
         magnitude.index_add_(0, where, given.abs())
-        error = (_tensors.exact(gradients[0][:, columns]) - wanted).abs() / magnitude.clamp_min(1e-300)
+        error = (_tensors.exact(gradients[0].to_dense()[:, columns]) - wanted).abs() / magnitude.clamp_min(1e-300)
         tolerance = 16 * _tensors.unit_roundoff(context.dtype)
         return Check(name="embedding", error=float(error.max()), tolerance=tolerance, reference="float64 on the CPU")
 
