@@ -236,8 +236,8 @@ def adamw_state_bytes(dtype: str) -> float:
 def recomputed(blocks: Sequence[Block], recompute: Recompute, *, whole: bool) -> tuple[float, float]:
     """FLOPs that recomputation repeats in the layers (all blocks but the first and the last), and how many of them are masked.
 
-    `selective` repeats attention alone (Korthikanti et al., arXiv 2205.05198); `full` a layer's forward pass, up to the last tensor that its
-    backward pass needs: not the last product of a layer that ends with one and a residual connection, unless `whole`.
+    `selective` repeats attention alone (Korthikanti et al., arXiv 2205.05198); `full` a layer's forward pass, up to the last tensor that
+    its backward pass needs: not the last product of a layer that ends with one and a residual connection, unless `whole`.
     """
     flops = masked = 0.0
     for block in blocks[1:-1]:

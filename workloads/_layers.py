@@ -3,8 +3,10 @@
 The letters: b sequences of s positions, n = b·s tokens, h hidden width, f width of the MLP, V vocabulary, e bytes an element.
 """
 
+import re
 from collections.abc import Iterable
 
+from hwbench.core.errors import UserError
 from hwbench.core.value import Value
 from hwbench.core.workload import Block, Operator
 
@@ -136,6 +138,23 @@ def embedding_block(n: int, vocabulary: int, hidden: int, e: float, *, positions
         output_bytes=e * n * hidden,
         tp_all_reduces=1,
     )
+
+
+def classes_of(head: str) -> int:
+    """How many classes the last position is to predict: N for `classes:N@last`, 0 for `tokens`; UserError for anything else."""
+    if head == "tokens":
+        return 0
+    found = re.fullmatch(r"classes:([1-9][0-9]*)@last", head)
+    if found is None:
+        raise UserError(f"head={head!r}: expected tokens, or classes:N@last with a number N of classes")
+    return int(found[1])
+
+
+def warnings_of(head: str) -> tuple[str, ...]:
+    """What a record has to say of a head that is no language model's."""
+    if not classes_of(head):
+        return ()
+    return (f"head={head}: one prediction a sequence and no vocabulary projection; this is not a language model's training step",)
 
 
 def head_block(n: int, vocabulary: int, hidden: int, e: float, *, tied: bool, biased_norm: bool) -> Block:

@@ -1,24 +1,38 @@
 """A training step put together: weights, data, optimizer, loss and its check, the same way for every model.
 
 Precision: in fp32 and fp64 everything is in that dtype. In bf16 and fp16 weights, activations and gradients are in that dtype, the loss in
-fp32, and the optimizer keeps fp32 master weights and moments (Megatron-LM's and ZeRO's scheme, 16 bytes a parameter). fp16 does not
-scale the loss: its speed is that of a real step, small gradients are lost.
+fp32, and the optimizer keeps fp32 master weights and moments (Megatron-LM's and ZeRO's scheme, 16 bytes a parameter). In fp16 gradients are
+scaled by LOSS_SCALE from the loss on and scaled back in fp32 by the optimizer, which leaves a step out where one is not finite.
 """
 
 import copy
+import functools
+import math
 from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
 import msgspec
 import torch
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
+from torch.utils.checkpoint import checkpoint
 
 from hwbench.core.value import Value
 from hwbench.core.workload import Check, Context, Training
 
-from . import _tensors
+from . import _tensors, _text
+from ._count import Recompute
 
 C = TypeVar("C", bound=Value)
+
+LOSS_SCALE = 8192.0
+"""Of fp16, static: gradients down to 7e-12 stay above its smallest number, and a logit's, which is at most 1, far below its largest."""
+
+LEARNING_RATE, FLOOR_FRACTION = 3e-4, 0.1
+WARM_UP_STEPS, DECAY_STEPS = 100, 10_000
+"""The rate rises linearly, then falls along half a cosine to a tenth and stays there (GPT-3, arXiv 2005.14165, appendix B)."""
+
+CLIP_NORM = 1.0
 
 CHECK_SIZES = {"micro_batch": 1, "layers": 2, "seq_len": 64, "vocabulary": 8192}
 """The largest sizes a check works with: a float64 step on a CPU has to stay cheap beside what is measured."""
@@ -31,6 +45,7 @@ def training(
     model: Callable[[C], nn.Module],
     inputs: Callable[[C, torch.device], tuple[Tensor, ...]],
     loss: Callable[..., Tensor],
+    warnings: tuple[str, ...] = (),
 ) -> Training:
     """The step of `model(config)` on this rank's own `inputs(config, device)`.
 
@@ -38,6 +53,10 @@ def training(
     """
     dtype = _tensors.begin(context)
     module = _weighted(model, config, context, dtype)
+    recompute(module, getattr(config, "recompute", "none"))
+    scale = LOSS_SCALE if dtype == torch.float16 else 1.0
+    if dtype == torch.float16:
+        loss = functools.partial(scaled_loss, loss)
     torch.manual_seed(context.seed + context.rank)
     micro_batches = context.micro_batches * getattr(config, "accumulation", 1)
     drawn = [inputs(config, context.device) for _ in range(micro_batches)]
@@ -46,7 +65,9 @@ def training(
         inputs=tuple(torch.cat(parts) for parts in zip(*drawn, strict=True)),
         accumulation=micro_batches,
         loss=loss,
-        optimizer=adamw,
+        optimizer=functools.partial(adamw, scale=scale),
+        clip_norm=CLIP_NORM * scale,
+        warnings=warnings,
         check=lambda: _check(config, context, model, inputs, loss, dtype),
     )
 
@@ -89,8 +110,8 @@ def _loss_and_gradients(module: nn.Module, data: tuple[Tensor, ...], loss: Calla
 
 
 def next_token_batch(config: Any, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Tokens and the tokens that follow them, both int64 (micro_batch, seq_len), covering the vocabulary by the config's distribution."""
-    drawn = _tensors.token_ids((config.micro_batch, config.seq_len + 1), config.vocabulary, config.distribution, device)
+    """Tokens and the tokens that follow them, both int64 (micro_batch, seq_len), by the config's distribution."""
+    drawn = _text.sequences(config, config.seq_len + 1, device)
     return drawn[:, :-1].contiguous(), drawn[:, 1:].contiguous()
 
 
@@ -101,19 +122,67 @@ def token_loss(module: nn.Module, *inputs: Tensor) -> Tensor:
     return nn.functional.cross_entropy(wide.flatten(0, -2), inputs[-1].flatten())
 
 
-def adamw(parameters: Iterable[Tensor]) -> torch.optim.Optimizer:
-    """Fused AdamW with GPT-3's betas, over fp32 master weights where a parameter is narrower than fp32."""
+def scaled_loss(loss: Callable[..., Tensor], module: nn.Module, *inputs: Tensor) -> Tensor:
+    """The loss itself, whose gradient is LOSS_SCALE times the loss's."""
+    value = loss(module, *inputs)
+    return value + (LOSS_SCALE - 1) * (value - value.detach())
+
+
+def recompute(module: nn.Module, what: Recompute) -> None:
+    """Let the backward pass compute again what the forward pass then need not keep: every `attend`, or every one of `module.layers`."""
+    again = functools.partial(checkpoint, use_reentrant=False)
+    if what == "selective":
+        for part in module.modules():
+            if hasattr(part, "attend"):
+                part.attend = functools.partial(again, part.attend)  # type: ignore[assignment]  # an attribute, not a parameter
+    if what == "full":
+        for layer in module.get_submodule("layers").children():
+            layer.forward = functools.partial(again, layer.forward)
+
+
+def learning_rate(step: int) -> float:
+    """The rate of the step that comes after `step` others: linear warm-up, then half a cosine down to a tenth."""
+    if step < WARM_UP_STEPS:
+        return LEARNING_RATE * (step + 1) / WARM_UP_STEPS
+    done = min(1.0, (step - WARM_UP_STEPS) / (DECAY_STEPS - WARM_UP_STEPS))
+    return LEARNING_RATE * (FLOOR_FRACTION + (1 - FLOOR_FRACTION) * (1 + math.cos(math.pi * done)) / 2)
+
+
+def adamw(parameters: Iterable[Tensor], scale: float = 1.0) -> torch.optim.Optimizer:
+    """Fused AdamW with GPT-3's betas and the schedule above, over fp32 master weights where a parameter is narrower than fp32.
+
+    `scale` is what narrow gradients were multiplied with.
+    """
     chosen = list(parameters)
-    fused = all(p.device.type != "meta" for p in chosen)
-    kind = MasterAdamW if any(p.dtype.itemsize < 4 for p in chosen) else torch.optim.AdamW
-    return kind(chosen, lr=3e-4, betas=(0.9, 0.95), weight_decay=0.1, fused=fused)
+    settings: dict[str, Any] = {
+        "lr": learning_rate(0),
+        "betas": (0.9, 0.95),
+        "weight_decay": 0.1,
+        "fused": all(p.device.type != "meta" for p in chosen),
+    }
+    if any(p.dtype.itemsize < 4 for p in chosen):
+        return MasterAdamW(chosen, scale, **settings)
+    return ScheduledAdamW(chosen, **settings)
 
 
-class MasterAdamW(torch.optim.AdamW):
+class ScheduledAdamW(torch.optim.AdamW):
+    """AdamW that sets its learning rate before each step."""
+
+    taken = 0
+
+    def step(self, closure: None = None) -> None:  # type: ignore[override]  # nobody here needs closures
+        """One update at the rate of this step."""
+        for group in self.param_groups:
+            group["lr"] = learning_rate(self.taken)
+        self.taken += 1
+        super().step(closure)
+
+
+class MasterAdamW(ScheduledAdamW):
     """AdamW on fp32 copies of narrower parameters: gradients are widened before, weights narrowed after each step."""
 
-    def __init__(self, parameters: Iterable[Tensor], **settings: Any) -> None:
-        self._narrow = list(parameters)
+    def __init__(self, parameters: Iterable[Tensor], scale: float, **settings: Any) -> None:
+        self._narrow, self._scale = list(parameters), scale
         self._wide = [p.detach().to(torch.float32, copy=True).requires_grad_() for p in self._narrow]
         super().__init__(self._wide, **settings)
 
@@ -122,9 +191,18 @@ class MasterAdamW(torch.optim.AdamW):
         """One update from the gradients that the narrow parameters have."""
         for wide, narrow in zip(self._wide, self._narrow, strict=True):
             wide.grad = None if narrow.grad is None else narrow.grad.to(torch.float32)
-        super().step(closure)
-        torch._foreach_copy_(self._narrow, self._wide)
+        if self._scale == 1 or self._scaled_back():
+            super().step(closure)
+            torch._foreach_copy_(self._narrow, self._wide)
         super().zero_grad()
+
+    def _scaled_back(self) -> bool:
+        """Undo the scale of the wide gradients; False where one is not finite: then this step is left out."""
+        gradients = [wide.grad for wide in self._wide if wide.grad is not None]
+        torch._foreach_mul_(gradients, 1 / self._scale)
+        total = torch.nn.utils.get_total_norm(gradients)
+        whole = total.full_tensor() if isinstance(total, DTensor) else total
+        return whole.is_meta or bool(whole.isfinite())
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Forget the gradients of the narrow parameters."""

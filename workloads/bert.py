@@ -1,9 +1,10 @@
-"""BERT encoder, one masked-language-model training step: post-norm, learned positions and segments, tied weights.
+"""BERT encoder, one training step, masked language modelling or classification: post-norm, learned positions and segments, tied weights.
 
 Source: Devlin et al. 2018 (arXiv 1810.04805). As in its own code the head predicts at the masked positions only, 15 % of them, so the
 loss is over all positions that have one. Without next-sentence prediction (RoBERTa, arXiv 1907.11692, found it of no use).
 """
 
+import functools
 from typing import TYPE_CHECKING, Final, Literal
 
 from hwbench.core.errors import UserError
@@ -12,6 +13,7 @@ from hwbench.core.workload import Block, Context, Cost, Operator, Training, Work
 
 from ._count import (
     INDEX_BYTES,
+    Recompute,
     cross_entropy,
     cross_entropy_saved_bytes,
     dropout,
@@ -55,12 +57,20 @@ class Config(Value):
     """Tokens of a sequence."""
     micro_batch: int = 4
     """Sequences a step."""
+    task: Literal["mlm", "classification"] = "mlm"
+    """Masked language modelling, or classification of the sequence from its first position."""
+    classes: int = 2
+    """Classes of a classification."""
     masked_fraction: float = 0.15
     """Share of a sequence's positions to predict; rounded to a whole number, at least one."""
     dropout: float = 0.0
     """Dropout of embeddings, attention and residual branches. On a CPU torch has no flash attention with dropout."""
-    distribution: Literal["uniform", "zipf"] = "uniform"
-    """How token ids are drawn over the vocabulary."""
+    distribution: Literal["uniform", "zipf", "text"] = "uniform"
+    """How token ids are drawn over the vocabulary; `text` takes a real one's words (docs/workloads.md)."""
+    accumulation: int = 1
+    """Micro-batches whose gradients a step accumulates."""
+    recompute: Recompute = "none"
+    """What the backward pass computes again: nothing, attention, or whole layers."""
 
 
 def _layer(config: Config) -> Layer:
@@ -84,7 +94,7 @@ def _masked(config: Config) -> int:
 
 def cost(config: Config, dtype: str) -> Cost:
     """Embedding, layers and head of one micro-batch; UserError for sizes that make no model."""
-    need_positive(config, "vocabulary", "hidden", "layers", "heads", "seq_len", "micro_batch")
+    need_positive(config, "vocabulary", "hidden", "layers", "heads", "seq_len", "micro_batch", "classes")
     need_divisor(config, "heads", "hidden")
     need_fraction(config, "dropout")
     need_fraction(config, "masked_fraction")
@@ -93,8 +103,17 @@ def cost(config: Config, dtype: str) -> Cost:
     if config.seq_len > (positions := config.positions or config.seq_len):
         raise UserError(f"seq_len={config.seq_len} is more than positions={positions}", hint="raise positions, or leave it at 0")
     e, layer = element_bytes(dtype), _layer(config)
-    blocks = (_embedding(config, positions, e), layer_block(layer, config.layers, e), _head(config, e))
-    return training_cost(blocks, dtype, items=layer.tokens, micro_batch=config.micro_batch)
+    head = _head(config, e) if config.task == "mlm" else _classifier(config, e)
+    blocks = (_embedding(config, positions, e), layer_block(layer, config.layers, e), head)
+    return training_cost(
+        blocks,
+        dtype,
+        items=layer.tokens,
+        micro_batch=config.micro_batch,
+        accumulation=config.accumulation,
+        recompute=config.recompute,
+        whole=True,
+    )
 
 
 def _embedding(config: Config, positions: int, e: float) -> Block:
@@ -138,10 +157,31 @@ def _head(config: Config, e: float) -> Block:
     )
 
 
+def _classifier(config: Config, e: float) -> Block:
+    """Pooler h·h with tanh on the b first positions, dropout, projection to classes. Kept: the layers' result, tanh's and dropout's."""
+    b, h, c = config.micro_batch, config.hidden, config.classes
+    return Block(
+        name="head",
+        parameters=h * h + h + h * c + c,
+        operators=(
+            product("dense", b, h, h, e),
+            elementwise("activation", b * h, e, moves=2, backward_moves=3, function="tanh"),
+            *dropout("head_dropout", b * h, e, config.dropout),
+            product("classes", b, c, h, e),
+            cross_entropy(b, c, e),
+        ),
+        activation_bytes=e * config.seq_len * b * h
+        + e * b * h
+        + dropout_mask_bytes(b * h, config.dropout)
+        + cross_entropy_saved_bytes(b, c, e),
+    )
+
+
 def _model(config: Config) -> "nn.Module":
     from torch.nn import LayerNorm
 
     from . import _bert_blocks, _blocks
+    from ._heads import PooledHead
 
     layer, h = _layer(config), config.hidden
 
@@ -151,8 +191,12 @@ def _model(config: Config) -> "nn.Module":
         return _bert_blocks.PostNormLayer(lambda: LayerNorm(h, _bert_blocks.EPSILON), attention, mlp, config.dropout)
 
     embed = _bert_blocks.SegmentedEmbedding(config.vocabulary, config.positions or config.seq_len, h, config.dropout)
-    head = _bert_blocks.MaskedHead(h, config.vocabulary)
-    head.projection.weight = embed.tokens.weight
+    head: nn.Module
+    if config.task == "mlm":
+        head = _bert_blocks.MaskedHead(h, config.vocabulary)
+        head.projection.weight = embed.tokens.weight
+    else:
+        head = PooledHead(h, config.classes, config.dropout)
     model = _blocks.LanguageModel(embed, (one_layer() for _ in range(config.layers)), head)
     _blocks.initialise(model)
     return model
@@ -165,10 +209,10 @@ def _masked_batch(config: Config, device: "torch.device") -> "tuple[Tensor, Tens
     """
     import torch
 
-    from . import _tensors
+    from . import _text
 
     b, s = config.micro_batch, config.seq_len
-    tokens = _tensors.token_ids((b, s), config.vocabulary, config.distribution, device)
+    tokens = _text.sequences(config, s, device)
     positions = torch.rand(b, s, device=device).argsort(dim=1)[:, : _masked(config)].sort(dim=1).values
     return tokens.scatter(1, positions, config.vocabulary - 1), positions, tokens.gather(1, positions)
 
@@ -176,9 +220,11 @@ def _masked_batch(config: Config, device: "torch.device") -> "tuple[Tensor, Tens
 def build(config: Config, context: Context) -> Training:
     """The model on the device and a batch of token ids drawn over the whole vocabulary, some of them masked."""
     from . import _training
+    from ._heads import class_batch
 
     cost(config, context.dtype)
-    return _training.training(config, context, model=_model, inputs=_masked_batch, loss=_training.token_loss)
+    inputs = _masked_batch if config.task == "mlm" else functools.partial(class_batch, classes=config.classes)
+    return _training.training(config, context, model=_model, inputs=inputs, loss=_training.token_loss)
 
 
 WORKLOAD: Final = Workload(kind="training", config=Config, cost=cost, build=build)

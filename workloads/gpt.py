@@ -3,14 +3,15 @@
 Sources: Radford et al. 2019 (GPT-2), Brown et al. 2020 (arXiv 2005.14165). Loss over all positions, gradient clipping, fused AdamW.
 """
 
+import functools
 from typing import TYPE_CHECKING, Final, Literal
 
 from hwbench.core.errors import UserError
 from hwbench.core.value import Value
 from hwbench.core.workload import Context, Cost, Training, Workload
 
-from ._count import element_bytes, need_divisor, need_fraction, need_positive, training_cost
-from ._layers import Layer, embedding_block, head_block, layer_block
+from ._count import Recompute, element_bytes, need_divisor, need_fraction, need_positive, training_cost
+from ._layers import Layer, classes_of, embedding_block, head_block, layer_block, warnings_of
 
 if TYPE_CHECKING:
     from torch import nn
@@ -39,8 +40,14 @@ class Config(Value):
     """Whether the vocabulary projection is the token table."""
     dropout: float = 0.0
     """Dropout of embeddings, attention and residual branches. On a CPU torch has no flash attention with dropout."""
-    distribution: Literal["uniform", "zipf"] = "uniform"
-    """How token ids are drawn over the vocabulary."""
+    head: str = "tokens"
+    """What is predicted: every next token, or `classes:N@last`: N classes at the last position, to compare with figures of that kind."""
+    distribution: Literal["uniform", "zipf", "text"] = "uniform"
+    """How token ids are drawn over the vocabulary; `text` takes a real one's words (docs/workloads.md)."""
+    accumulation: int = 1
+    """Micro-batches whose gradients a step accumulates."""
+    recompute: Recompute = "none"
+    """What the backward pass computes again: nothing, attention, or whole layers."""
 
 
 def _layer(config: Config) -> Layer:
@@ -68,19 +75,29 @@ def cost(config: Config, dtype: str) -> Cost:
     positions = config.positions or config.seq_len
     if config.seq_len > positions:
         raise UserError(f"seq_len={config.seq_len} is more than positions={positions}", hint="raise positions, or leave it at 0")
-    e, layer = element_bytes(dtype), _layer(config)
+    e, layer, classes = element_bytes(dtype), _layer(config), classes_of(config.head)
+    rows, words = (config.micro_batch, classes) if classes else (layer.tokens, config.vocabulary)
     blocks = (
         embedding_block(layer.tokens, config.vocabulary, config.hidden, e, positions=positions, drop=config.dropout),
         layer_block(layer, config.layers, e),
-        head_block(layer.tokens, config.vocabulary, config.hidden, e, tied=config.tied, biased_norm=True),
+        head_block(rows, words, config.hidden, e, tied=config.tied and not classes, biased_norm=True),
     )
-    return training_cost(blocks, dtype, items=layer.tokens, micro_batch=config.micro_batch)
+    return training_cost(
+        blocks,
+        dtype,
+        items=layer.tokens,
+        micro_batch=config.micro_batch,
+        accumulation=config.accumulation,
+        recompute=config.recompute,
+        whole=bool(config.dropout),
+    )
 
 
 def _model(config: Config) -> "nn.Module":
     from torch.nn import LayerNorm
 
     from . import _blocks
+    from ._heads import LastHead
 
     layer, h = _layer(config), config.hidden
 
@@ -89,8 +106,9 @@ def _model(config: Config) -> "nn.Module":
         return _blocks.PreNormLayer(lambda: LayerNorm(h), attention, _blocks.MLP(h, layer.mlp, "tanh"), config.dropout)
 
     embed = _blocks.Embedding(config.vocabulary, config.positions or config.seq_len, h, config.dropout)
-    head = _blocks.Head(LayerNorm(h), h, config.vocabulary)
-    if config.tied:
+    classes = classes_of(config.head)
+    head = LastHead(LayerNorm(h), h, classes) if classes else _blocks.Head(LayerNorm(h), h, config.vocabulary)
+    if config.tied and not classes:
         head.projection.weight = embed.tokens.weight
     model = _blocks.LanguageModel(embed, (one_layer() for _ in range(config.layers)), head)
     _blocks.initialise(model)
@@ -100,9 +118,13 @@ def _model(config: Config) -> "nn.Module":
 def build(config: Config, context: Context) -> Training:
     """The model on the device and a batch of token ids drawn over the whole vocabulary."""
     from . import _training
+    from ._heads import class_batch
 
     cost(config, context.dtype)
-    return _training.training(config, context, model=_model, inputs=_training.next_token_batch, loss=_training.token_loss)
+    classes = classes_of(config.head)
+    inputs = functools.partial(class_batch, classes=classes) if classes else _training.next_token_batch
+    said = warnings_of(config.head)
+    return _training.training(config, context, model=_model, inputs=inputs, loss=_training.token_loss, warnings=said)
 
 
 WORKLOAD: Final = Workload(kind="training", config=Config, cost=cost, build=build)

@@ -3,14 +3,15 @@
 Source: Grattafiori et al. 2024 (arXiv 2407.21783), Meta's model code. Loss over all positions, gradient clipping, fused AdamW.
 """
 
+import functools
 from typing import TYPE_CHECKING, Final, Literal
 
 from hwbench.core.errors import UserError
 from hwbench.core.value import Value
 from hwbench.core.workload import Context, Cost, Training, Workload
 
-from ._count import element_bytes, need_divisor, need_positive, training_cost
-from ._layers import Layer, embedding_block, head_block, layer_block
+from ._count import Recompute, element_bytes, need_divisor, need_positive, training_cost
+from ._layers import Layer, classes_of, embedding_block, head_block, layer_block, warnings_of
 
 if TYPE_CHECKING:
     from torch import nn
@@ -39,8 +40,14 @@ class Config(Value):
     """Sequences a step."""
     tied: bool = False
     """Whether the vocabulary projection is the token table."""
-    distribution: Literal["uniform", "zipf"] = "uniform"
-    """How token ids are drawn over the vocabulary."""
+    head: str = "tokens"
+    """What is predicted: every next token, or `classes:N@last`: N classes at the last position, to compare with figures of that kind."""
+    distribution: Literal["uniform", "zipf", "text"] = "uniform"
+    """How token ids are drawn over the vocabulary; `text` takes a real one's words (docs/workloads.md)."""
+    accumulation: int = 1
+    """Micro-batches whose gradients a step accumulates."""
+    recompute: Recompute = "none"
+    """What the backward pass computes again: nothing, attention, or whole layers."""
 
 
 def _layer(config: Config) -> Layer:
@@ -64,7 +71,8 @@ def cost(config: Config, dtype: str) -> Cost:
     need_positive(config, "vocabulary", "hidden", "layers", "heads", "kv_heads", "mlp", "seq_len", "micro_batch")
     need_divisor(config, "heads", "hidden")
     need_divisor(config, "kv_heads", "heads")
-    e, layer = element_bytes(dtype), _layer(config)
+    e, layer, classes = element_bytes(dtype), _layer(config), classes_of(config.head)
+    rows, words = (config.micro_batch, classes) if classes else (layer.tokens, config.vocabulary)
     if layer.head_dim % 2:
         raise UserError(f"hidden/heads = {config.hidden}/{config.heads} = {layer.head_dim}: rotary positions need an even head width")
     if config.rope_theta <= 0:
@@ -72,13 +80,21 @@ def cost(config: Config, dtype: str) -> Cost:
     blocks = (
         embedding_block(layer.tokens, config.vocabulary, config.hidden, e),
         layer_block(layer, config.layers, e),
-        head_block(layer.tokens, config.vocabulary, config.hidden, e, tied=config.tied, biased_norm=False),
+        head_block(rows, words, config.hidden, e, tied=config.tied and not classes, biased_norm=False),
     )
-    return training_cost(blocks, dtype, items=layer.tokens, micro_batch=config.micro_batch)
+    return training_cost(
+        blocks,
+        dtype,
+        items=layer.tokens,
+        micro_batch=config.micro_batch,
+        accumulation=config.accumulation,
+        recompute=config.recompute,
+    )
 
 
 def _model(config: Config) -> "nn.Module":
     from . import _blocks
+    from ._heads import LastHead
     from ._llama_blocks import GatedMLP, GroupedAttention, RMSNorm, rotary_table
 
     h, head_dim = config.hidden, config.hidden // config.heads
@@ -89,8 +105,9 @@ def _model(config: Config) -> "nn.Module":
         return _blocks.PreNormLayer(lambda: RMSNorm(h), attention, GatedMLP(h, config.mlp))
 
     embed = _blocks.TokenTable(config.vocabulary, h)
-    head = _blocks.Head(RMSNorm(h), h, config.vocabulary)
-    if config.tied:
+    classes = classes_of(config.head)
+    head = LastHead(RMSNorm(h), h, classes) if classes else _blocks.Head(RMSNorm(h), h, config.vocabulary)
+    if config.tied and not classes:
         head.projection.weight = embed.tokens.weight
     model = _blocks.LanguageModel(embed, (one_layer() for _ in range(config.layers)), head)
     _blocks.initialise(model)
@@ -100,9 +117,13 @@ def _model(config: Config) -> "nn.Module":
 def build(config: Config, context: Context) -> Training:
     """The model on the device and a batch of token ids drawn over the whole vocabulary."""
     from . import _training
+    from ._heads import class_batch
 
     cost(config, context.dtype)
-    return _training.training(config, context, model=_model, inputs=_training.next_token_batch, loss=_training.token_loss)
+    classes = classes_of(config.head)
+    inputs = functools.partial(class_batch, classes=classes) if classes else _training.next_token_batch
+    said = warnings_of(config.head)
+    return _training.training(config, context, model=_model, inputs=inputs, loss=_training.token_loss, warnings=said)
 
 
 WORKLOAD: Final = Workload(kind="training", config=Config, cost=cost, build=build)

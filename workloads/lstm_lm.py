@@ -46,8 +46,10 @@ class Config(Value):
     """Words of a sequence: the steps that the gradient goes back through."""
     micro_batch: int = 64
     """Sequences a step."""
-    distribution: Literal["uniform", "zipf"] = "zipf"
-    """How words are drawn over the vocabulary."""
+    distribution: Literal["uniform", "zipf", "text"] = "zipf"
+    """How words are drawn over the vocabulary; `text` takes a real one's words (docs/workloads.md)."""
+    accumulation: int = 1
+    """Micro-batches whose gradients a step accumulates."""
 
 
 def cost(config: Config, dtype: str) -> Cost:
@@ -61,7 +63,7 @@ def cost(config: Config, dtype: str) -> Cost:
         *(_layer(config, i, width, e) for i, width in enumerate(widths)),
         _head(config, e),
     )
-    return training_cost(blocks, dtype, items=n, micro_batch=config.micro_batch)
+    return training_cost(blocks, dtype, items=n, micro_batch=config.micro_batch, accumulation=config.accumulation)
 
 
 def _layer(config: Config, index: int, width: int, e: float) -> Block:

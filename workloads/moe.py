@@ -13,7 +13,7 @@ from hwbench.core.errors import UserError
 from hwbench.core.value import Value
 from hwbench.core.workload import Block, Context, Cost, Operator, Training, Workload
 
-from ._count import INDEX_BYTES, element_bytes, elementwise, need_divisor, need_positive, norm, product, residual, training_cost
+from ._count import INDEX_BYTES, Recompute, element_bytes, elementwise, need_divisor, need_positive, norm, product, residual, training_cost
 from ._layers import STATISTIC_BYTES, Layer, attention_operators, embedding_block, head_block
 
 if TYPE_CHECKING:
@@ -51,8 +51,12 @@ class Config(Value):
     """Sequences a step."""
     tied: bool = False
     """Whether the vocabulary projection is the token table."""
-    distribution: Literal["uniform", "zipf"] = "uniform"
-    """How token ids are drawn over the vocabulary."""
+    distribution: Literal["uniform", "zipf", "text"] = "uniform"
+    """How token ids are drawn over the vocabulary; `text` takes a real one's words (docs/workloads.md)."""
+    accumulation: int = 1
+    """Micro-batches whose gradients a step accumulates."""
+    recompute: Recompute = "none"
+    """What the backward pass computes again: nothing, attention, or whole layers."""
 
 
 def cost(config: Config, dtype: str) -> Cost:
@@ -73,7 +77,15 @@ def cost(config: Config, dtype: str) -> Cost:
         _moe_block(config, layer, e),
         head_block(layer.tokens, config.vocabulary, config.hidden, e, tied=config.tied, biased_norm=False),
     )
-    return training_cost(blocks, dtype, items=layer.tokens, micro_batch=config.micro_batch)
+    return training_cost(
+        blocks,
+        dtype,
+        items=layer.tokens,
+        micro_batch=config.micro_batch,
+        accumulation=config.accumulation,
+        recompute=config.recompute,
+        whole=not config.shared_mlp,
+    )
 
 
 def _layer(config: Config) -> Layer:
