@@ -1,5 +1,6 @@
 """Measure workloads under parallel layouts, in worker processes of their own."""
 
+import os
 import sys
 import time
 from collections.abc import Sequence
@@ -19,11 +20,14 @@ from hwbench.core.registry import load_suite
 from hwbench.core.suite import Suite
 from hwbench.core.units import parse_duration_s
 from hwbench.probe.inventory import take_inventory
-from hwbench.run import cases, environment, origin, schedule, state
+from hwbench.run import cases, environment, origin, schedule
 from hwbench.run.events import Recorded
-from hwbench.run.execute import DEFAULT_TIME_LIMIT_S, Options, execute
+from hwbench.run.execute import DEFAULT_TIME_LIMIT_S, Options
 from hwbench.run.fitting import fitted
+from hwbench.run.placement import SPARE, Place, place_of
 
+from ._nodes import events, serve
+from ._nodes import usable_cpus as _cpus
 from ._progress import display
 
 DEFAULT_SUITE = "quick"
@@ -50,6 +54,9 @@ class _Duration(click.ParamType[float]):
 )
 @click.option("--dtype", "dtypes", multiple=True, metavar="DTYPE", help="fp32, bf16, fp16, fp64 …; may be repeated.")
 @click.option(
+    "--compile", "compiled", metavar="none|all|both|NAME[,NAME]", help="torch.compile: for no case, all, all with and without, or NAMEs."
+)
+@click.option(
     "--device", default="auto", show_default=True, metavar="auto|cpu|cuda", help="Kind of device; auto takes an accelerator if any."
 )
 @click.option("--processes", type=click.IntRange(min=1), help="Repeat every case in so many processes of its own; intervals need several.")
@@ -58,6 +65,9 @@ class _Duration(click.ParamType[float]):
 @click.option("--time-limit", type=_Duration(), default=DEFAULT_TIME_LIMIT_S, help="A case that takes longer has failed.  [default: 10m]")
 @click.option("--scaling", type=click.Choice(["weak"]), default="weak", help="weak: the batch of a rank stays the same as ranks are added.")
 @click.option("--results", type=click.Path(path_type=Path), default=Path("hwbench-results"), show_default=True, help="The results folder.")
+@click.option("--nnodes", type=click.IntRange(min=1), help="Measure over so many machines: start hwbench on each of them.")
+@click.option("--node-rank", type=click.IntRange(min=0), help="Which of them this is, from 0; node 0 decides what is measured.")
+@click.option("--rdzv-endpoint", metavar="HOST:PORT", help="An address of node 0 that all of them reach, and a free port there.")
 @click.option("--resume", is_flag=False, flag_value="", metavar="[RUN]", help="Complete a run (the newest): measure what is not done.")
 def command(
     workloads: tuple[str, ...],
@@ -66,12 +76,16 @@ def command(
     layouts: tuple[str, ...],
     settings: tuple[str, ...],
     dtypes: tuple[str, ...],
+    compiled: str | None,
     device: str,
     processes: int | None,
     time_budget: float | None,
     case_time: float | None,
     time_limit: float,
     scaling: str,
+    nnodes: int | None,
+    node_rank: int | None,
+    rdzv_endpoint: str | None,
     results: Path,
     resume: str | None,
 ) -> None:
@@ -79,7 +93,7 @@ def command(
 
     A WORKLOAD is a name (`hwbench list workloads`), a model preset, or the path of a Python file of your own. Each case is warmed up to
     steady state and sampled in worker processes that torch's launcher starts, one compute thread a rank. Exit status 4 tells
-    that a case failed; the others are kept.
+    that a case failed; the others are kept. Several machines are joined by --nnodes, or by what Slurm's srun or torchrun set.
 
     \b
     hwbench run                                    the quick suite
@@ -89,17 +103,38 @@ def command(
     hwbench run --resume
     """
     began_s = time.monotonic()
+    place = place_of(nnodes, node_rank, rdzv_endpoint, os.environ)
+    if place == SPARE:
+        return
+    if place is not None and _measures_alone(suite):
+        place = None
+    if place is not None and place.node > 0:
+        serve(place, results, time_limit)
+        return
     if resume is not None:
-        if workloads or more or suite or layouts or settings or dtypes or processes:
+        if workloads or more or suite or layouts or settings or dtypes or compiled or processes:
             raise UserError("--resume completes a run as it was started", hint="leave workloads and their options away, or start a new run")
         folder = store.find_run(results, resume or None)
         _say_what_differs(folder)
     else:
         store.check_writable(results)
-        plan = planned((*workloads, *more), suite, layouts, settings, dtypes, processes, time_budget)
+        plan = planned((*workloads, *more), suite, layouts, settings, dtypes, processes, time_budget, compiled)
         options = {"time_budget_s": plan.time_budget_s, "case_time_s": case_time, "time_limit_s": time_limit, "scaling": scaling}
-        folder = new_run(plan, suite or ("" if workloads or more else DEFAULT_SUITE), device, results, options, explicit=bool(layouts))
-    carry_out(folder, time_budget, began_s)
+        folder = new_run(
+            plan,
+            suite or ("" if workloads or more else DEFAULT_SUITE),
+            device,
+            results,
+            options,
+            explicit=bool(layouts),
+            nodes=place.nodes if place else 1,
+        )
+    carry_out(folder, time_budget, began_s, place)
+
+
+def _measures_alone(suite: str | None) -> bool:
+    """Whether every node measures a suite by itself, so that nothing has to be agreed on."""
+    return suite is not None and load_suite(suite).each_node
 
 
 def planned(
@@ -110,6 +145,7 @@ def planned(
     dtypes: tuple[str, ...] = (),
     processes: int | None = None,
     time_budget_s: float | None = None,
+    compiled: str | None = None,
 ) -> Suite:
     """The suite that the command line's words make: a named one or one of the given workloads, with what was said otherwise."""
     if workloads and suite:
@@ -119,6 +155,8 @@ def planned(
     else:
         base = load_suite(suite or DEFAULT_SUITE)
     entries = cases.with_settings(base.entries, settings)
+    if compiled:
+        entries = cases.with_compile(entries, compiled)
     return msgspec.structs.replace(
         base,
         entries=tuple(msgspec.structs.replace(entry, layouts=layouts or entry.layouts, dtypes=dtypes or entry.dtypes) for entry in entries),
@@ -129,17 +167,20 @@ def planned(
     )
 
 
-def new_run(plan: Suite, suite: str, device: str, results: Path, options: dict[str, Any], *, explicit: bool = False) -> Path:
+def new_run(
+    plan: Suite, suite: str, device: str, results: Path, options: dict[str, Any], *, explicit: bool = False, nodes: int = 1
+) -> Path:
     """Take the inventory and write down what is to be measured; returns the run's folder.
 
     `options` go into the header's settings, where `carry_out` reads time_budget_s, case_time_s and time_limit_s. `explicit`: the
-    layouts were asked for by name, so that one with more ranks than CPUs is an error and not a skipped case.
+    layouts were asked for by name, so that one with more ranks than CPUs is an error and not a skipped case. `nodes`: over how many
+    machines ranks will be spread.
     """
     inventory = take_inventory()
     run_id = store.new_run_id()
     wanted = schedule.shuffled(_cases(plan, origin.device_of(device, inventory), inventory), run_id)
     if explicit:
-        cases.check_cpus(wanted, _cpus(inventory))
+        cases.check_cpus(wanted, _cpus(inventory), nodes)
     settings = {**options, "order": f"random within a launch, seed {run_id}", "environment": environment.SETTINGS}
     header = origin.header(run_id, wanted, inventory, ("hwbench", *sys.argv[1:]), suite or None, settings)
     return store.create_run(results, header)
@@ -151,10 +192,11 @@ def _cases(plan: Suite, device: str, inventory: Inventory) -> list[Case]:
     return [case for kind in devices for case in cases.expand(fitted(plan, inventory, kind), kind)]
 
 
-def carry_out(folder: Path, time_budget_s: float | None = None, began_s: float | None = None) -> None:
+def carry_out(folder: Path, time_budget_s: float | None = None, began_s: float | None = None, place: Place | None = None) -> None:
     """Measure what of a run is not done yet, and write each record down as it comes.
 
-    `time_budget_s` None takes that of the header; `began_s` is the time.monotonic() from which it counts. Raises MeasurementError
+    `time_budget_s` None takes that of the header; `began_s` is the time.monotonic() from which it counts; `place` is this node's among
+    several. Raises MeasurementError
     where cases failed, and Interrupted, both after everything is written down and shown.
     """
     began_s = time.monotonic() if began_s is None else began_s
@@ -163,8 +205,8 @@ def carry_out(folder: Path, time_budget_s: float | None = None, began_s: float |
             run = store.read_run(folder)
             todo = schedule.missing(run.header.cases, ((r.case.key, r.case.process) for r in run.records if r.outcome == "done"))
             options = _options(run, time_budget_s, time.monotonic() - began_s)
-            with display(len(todo)) as show, closing(execute(todo, options, folder / "logs")) as events:
-                for event in events:
+            with display(len(todo)) as show, closing(events(todo, options, folder, run.header, place)) as happening:
+                for event in happening:
                     if isinstance(event, Recorded):
                         store.append(file, event.record)
                     show(event)
@@ -213,9 +255,3 @@ def _kept(folder: Path) -> str:
 
 def _again(folder: Path) -> str:
     return f"`hwbench run --resume {folder}` measures what is not done"
-
-
-def _cpus(inventory: Inventory) -> int:
-    """Whole CPUs that this process may use, quotas of its control group included."""
-    effective = inventory.limits.effective_cpus
-    return state.usable_cpus() if effective is None else max(1, min(int(effective), state.usable_cpus()))

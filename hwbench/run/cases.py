@@ -3,7 +3,7 @@
 import itertools
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, Literal, get_args, get_origin
 
 import msgspec
 
@@ -83,8 +83,34 @@ def _of_entry(entry: Entry, suite: Suite, device: str) -> Iterator[Case]:
     workload = registry.load("workloads", entry.workload, Workload)
     layouts = entry.layouts if entry.layouts is not None else suite.layouts
     dtypes = entry.dtypes if entry.dtypes is not None else suite.dtypes
-    for settings, layout, dtype in itertools.product(_sweep(entry.set), layouts, dtypes):
-        yield _case(entry.workload, workload, settings, parse_layout(layout), dtype, device)
+    compiled = entry.compile if entry.compile is not None else suite.compile
+    for settings, layout, dtype, compile_ in itertools.product(_sweep(_spelled_out(entry.set, workload)), layouts, dtypes, compiled):
+        case = _case(entry.workload, workload, settings, parse_layout(layout), dtype, device)
+        yield msgspec.structs.replace(case, compile=compile_)
+
+
+def _spelled_out(settings: Mapping[str, Any], workload: Workload) -> dict[str, Any]:
+    """The settings with the word `all` replaced by every value of a key that has named values: `backend=all`."""
+    choices = {field.name: get_args(field.type) for field in msgspec.structs.fields(workload.config) if get_origin(field.type) is Literal}
+    return {
+        key: list(choices[key]) if value in ("all", ["all"]) and "all" not in choices.get(key, ("all",)) else value
+        for key, value in settings.items()
+    }
+
+
+def with_compile(entries: Sequence[Entry], word: str) -> tuple[Entry, ...]:
+    """The entries with torch.compile as `--compile` says: none, all, both, or with and without it for the named workloads.
+
+    UserError for a name that is none of the entries' workloads.
+    """
+    ways = {"none": (False,), "all": (True,), "both": (False, True)}
+    if word in ways:
+        return tuple(msgspec.structs.replace(entry, compile=ways[word]) for entry in entries)
+    names, known = word.split(","), [entry.workload for entry in entries]
+    for name in names:
+        if name not in known:
+            raise unknown_name("workload to compile", name, [*known, *ways])
+    return tuple(msgspec.structs.replace(entry, compile=ways["both"]) if entry.workload in names else entry for entry in entries)
 
 
 def _sweep(settings: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
@@ -98,33 +124,45 @@ def _case(name: str, workload: Workload, settings: dict[str, Any], layout: Layou
     if dtype not in DTYPE_BYTES:
         raise unknown_name("dtype", dtype, DTYPE_BYTES)
     config = codec.convert(settings, workload.config, source=f"workload {name}")
-    _check_layout(name, workload, layout)
-    workload.cost(config, dtype)
-    return Case(workload=name, config=codec.to_builtins(config), layout=layout.text, dtype=dtype, device=device)
+    settings = codec.to_builtins(config)
+    _check_layout(name, workload, layout, settings, workload.cost(config, dtype))
+    return Case(workload=name, config=settings, layout=layout.text, dtype=dtype, device=device)
 
 
-def _check_layout(name: str, workload: Workload, layout: Layout) -> None:
+def _check_layout(name: str, workload: Workload, layout: Layout, config: Mapping[str, Any], cost: Cost) -> None:
     axes = layout.axes()
     if workload.kind != "training" and not set(axes) <= set(UNDIVIDED):
         hint = "use single or dp=N for it, or a training workload"
         raise UserError(f"layout {layout.text}: {name} is a {workload.kind} workload, which every rank runs whole", hint=hint)
-    for axis in axes:
-        if registry.load("layouts", axis, Split).split is None:
-            raise UserError(f"layout {layout.text}: {axis} can be planned (`hwbench size`), but not yet run", hint="run single or dp=N")
-    if layout.zero or layout.ep > 1:
-        raise UserError(f"layout {layout.text}: zero and ep can be planned (`hwbench size`), but not yet run", hint="run single or dp=N")
+    if reason := refusal(layout, config, cost):
+        raise UserError(f"layout {layout.text}: {name} can't run so: {reason}")
 
 
-def check_cpus(cases: Iterable[Case], cpus: int) -> None:
+def refusal(layout: Layout, config: Mapping[str, Any], cost: Cost) -> str:
+    """Why a training step of this configuration can't run under a layout, from the layout's files; '' where it can. Imports no torch."""
+    reasons = (registry.load("layouts", axis, Split).refusal(layout, config, cost) for axis in layout.axes())
+    return next(filter(None, reasons), "")
+
+
+def check_cpus(cases: Iterable[Case], cpus: int, nodes: int = 1) -> None:
     """UserError for a layout on the CPU with more ranks than CPUs: they would take turns, and the figures would mean nothing."""
     for case in cases:
-        if refusal := too_few_cpus(case, cpus):
-            raise UserError(refusal, hint=f"give a layout of at most {cpus} ranks")
+        if refusal := too_few_cpus(case, cpus, nodes):
+            raise UserError(refusal, hint=f"give a layout of at most {cpus * nodes} ranks")
 
 
-def too_few_cpus(case: Case, cpus: int) -> str:
-    """Why a case can't be measured with so many CPUs; '' where it can."""
+def too_few_cpus(case: Case, cpus: int, nodes: int = 1) -> str:
+    """Why a case can't be measured with so many CPUs on each of `nodes` nodes; '' where it can.
+
+    Over several nodes every layout but `single` has the same number of ranks on each; `single` runs on node 0 alone.
+    """
     layout = parse_layout(case.layout)
+    if nodes > 1 and layout.world_size > 1:
+        if layout.world_size % nodes:
+            return f"layout {case.layout} has {layout.world_size} ranks, which {nodes} nodes can't share evenly"
+        here = layout.world_size // nodes
+        lacks = case.device == "cpu" and here * case.threads > cpus
+        return f"layout {case.layout} needs {here} CPUs on each of {nodes} nodes, one a rank; one of them has {cpus}" if lacks else ""
     if case.device != "cpu" or layout.world_size * case.threads <= cpus:
         return ""
     degrees = "·".join(f"{axis}={getattr(layout, axis)}" for axis in layout.axes())
@@ -149,4 +187,5 @@ def name_of(case: Case) -> str:
     settings = ",".join(f"{key}={value}" for key, value in case.config.items() if value != defaults.get(key))
     workload = f"{case.workload}({settings})" if settings else case.workload
     repetition = f" #{case.process + 1}" if case.process else ""
-    return f"{workload} {case.layout} {case.dtype} {case.device}{repetition}"
+    compiled = " compiled" if case.compile else ""
+    return f"{workload} {case.layout} {case.dtype} {case.device}{compiled}{repetition}"

@@ -2,6 +2,7 @@
 
 import datetime
 import os
+import socket
 from typing import Final
 
 import torch
@@ -26,30 +27,37 @@ def context_of(case: Case, rank: int) -> Context:
     world_size = parse_layout(case.layout).world_size
     device = torch.device("cpu")
     if case.device != "cpu":
-        _check_devices(case, world_size)
-        torch.accelerator.set_device_index(rank)
-        device = torch.device(case.device, rank)
+        local_rank = int(os.environ["LOCAL_RANK"])
+        _check_devices(case, int(os.environ["LOCAL_WORLD_SIZE"]))
+        torch.accelerator.set_device_index(local_rank)
+        device = torch.device(case.device, local_rank)
     if world_size > 1 and not dist.is_initialized():
         _join(device, rank, world_size)
     return Context(device=device, dtype=case.dtype, rank=rank, world_size=world_size)
 
 
-def _check_devices(case: Case, world_size: int) -> None:
+def _check_devices(case: Case, ranks_here: int) -> None:
     here = torch.accelerator.current_accelerator(check_available=True)
     if here is None or here.type != case.device:
         found = f"found {here.type}" if here else "found no accelerator"
         raise UnavailableError(f"torch {torch.__version__} has no {case.device} device here ({found})")
-    if torch.accelerator.device_count() < world_size:
-        raise UnavailableError(f"{case.layout} needs {world_size} {case.device} devices, found {torch.accelerator.device_count()}")
+    if torch.accelerator.device_count() < ranks_here:
+        found = f"found {torch.accelerator.device_count()}"
+        raise UnavailableError(f"{case.layout} needs {ranks_here} {case.device} devices on {socket.gethostname()}, {found}")
 
 
 def _join(device: torch.device, rank: int, world_size: int) -> None:
-    """Join the process group through a file, so that nothing listens but gloo (and NCCL) on the loopback interface."""
+    """Join the process group: on one machine through a file, so that nothing listens but gloo (and NCCL) on the loopback interface.
+
+    Ranks of several nodes meet in the store of torch's launchers, which is at a port of node 0.
+    """
     backend = "gloo"
     if device.type != "cpu":  # accelerators only; decisions still travel over gloo
         backend = f"cpu:gloo,{device.type}:{dist.get_default_backend_for_device(device.type)}"
-    store = f"file://{os.environ[protocol.STORE_VARIABLE]}"
-    dist.init_process_group(backend, init_method=store, rank=rank, world_size=world_size, timeout=_GROUP_TIMEOUT)
+    file = os.environ.get(protocol.STORE_VARIABLE)
+    dist.init_process_group(
+        backend, init_method=f"file://{file}" if file else "env://", rank=rank, world_size=world_size, timeout=_GROUP_TIMEOUT
+    )
 
 
 def agreement(world_size: int) -> measure.Agree:

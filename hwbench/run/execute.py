@@ -16,7 +16,7 @@ from hwbench.core.units import format_seconds
 from hwbench.core.value import Value
 
 from . import cases as casework
-from . import launch, protocol, schedule, state
+from . import launch, nodes, protocol, schedule, state
 from .events import Advanced, Event, Launching, Recorded, Started
 from .interrupt import Interrupt, interruptible
 
@@ -38,7 +38,7 @@ class Options(Value):
     spent_s: float = 0.0
     """What of the budget is used up already."""
     cpus: int
-    """Whole CPUs that the run may use."""
+    """Whole CPUs that the run may use: on several nodes those of the one that has the fewest."""
 
 
 @dataclass(kw_only=True)
@@ -51,6 +51,7 @@ class _Course:
     total: int
     began_s: float
     left: schedule.Left
+    team: nodes.Team | None
     number: int = 0
     failed_launches: int = 0
     """Launches in a row whose ranks did not get as far as importing torch."""
@@ -63,10 +64,11 @@ class _Course:
         return msgspec.structs.replace(self.left, budget_s=self.options.time_budget_s - spent_s)
 
 
-def execute(cases: tuple[Case, ...], options: Options, logs: Path) -> Generator[Event, None, None]:
+def execute(cases: tuple[Case, ...], options: Options, logs: Path, team: nodes.Team | None = None) -> Generator[Event, None, None]:
     """Measure the cases in launches of ranks, and yield what happens; every case ends in exactly one Recorded.
 
-    `logs` is the folder for what ranks and torch's launcher print. Raises Interrupted after Ctrl-C or SIGTERM, with nothing left running.
+    `logs` is the folder for what ranks and torch's launcher print; `team` are the other nodes over which ranks are spread, if any.
+    Raises Interrupted after Ctrl-C or SIGTERM, with nothing left running.
     Close the iterator (contextlib.closing) where it may not be exhausted.
     """
     groups = schedule.groups(cases)
@@ -78,6 +80,7 @@ def execute(cases: tuple[Case, ...], options: Options, logs: Path) -> Generator[
             total=len(cases),
             began_s=time.monotonic(),
             left=schedule.Left(cases=len(cases), launches=len(groups), most_s=_most_s(options)),
+            team=team,
         )
         for group in groups:
             yield from _group(group, course)
@@ -93,10 +96,14 @@ def _group(group: schedule.Group, course: _Course) -> Iterator[Event]:
     """All cases of a group, in as many launches as failures make necessary."""
     waiting = list(group.cases)
     course.left = msgspec.structs.replace(course.left, launches=course.left.launches - 1)
-    if refusal := casework.too_few_cpus(waiting[0], course.options.cpus):
-        yield from (_skipped(case, refusal, course) for case in waiting)
+    spread = course.team if group.world_size > 1 else None
+    if refusal := casework.too_few_cpus(waiting[0], course.options.cpus, spread.place.nodes if spread else 1):
+        yield from (_over(case, "failed" if spread else "skipped", refusal, course) for case in waiting)
         return
     while waiting:
+        if spread and spread.broken:
+            yield from (_over(case, "failed", spread.broken, course) for case in waiting)
+            return
         if not schedule.affords_launch(course.now()):
             yield from (_skipped(case, _no_time(course), course) for case in waiting)
             return
@@ -110,7 +117,8 @@ def _launch(world_size: int, waiting: list[Case], course: _Course) -> Iterator[E
     log = launch.next_log(course.logs)
     began_s = time.monotonic()
     try:
-        with launch.launched(world_size, log, course.interrupt) as ranks:
+        elsewhere = nodes.launch_everywhere(course.team, world_size) if course.team and world_size > 1 else None
+        with launch.launched(world_size, log, course.interrupt, elsewhere=elsewhere) as ranks:
             course.left = msgspec.structs.replace(course.left, launch_s=time.monotonic() - began_s)
             course.failed_launches = 0
             while waiting:

@@ -1,7 +1,11 @@
-"""What the launcher and its ranks say to each other: one JSON value a line over a Unix socket in a private folder.
+"""What the launcher and its ranks say to each other, one JSON value a line over a Unix socket in a private folder; and what launchers say.
 
 A rank says Hello, then Ready once torch is imported; the launcher sends one Measure to every rank; each answers with Progress (rank 0
 only) and one of Measured, Unavailable or Failed. End, or the closed socket of a launcher that died, ends the rank.
+
+Launchers of several nodes talk over TCP: the others Join node 0, which says Welcome or Refused. A Launch starts ranks everywhere; what
+ranks answer elsewhere is passed on to node 0, and orders for ranks come from it. Every Launch is answered by one Stopped, whatever
+happened, after a Lost where ranks failed. Alive is said every few seconds, so that a node that was cut off is known; Farewell ends it all.
 """
 
 import socket
@@ -9,7 +13,7 @@ from typing import Final, TypeAlias
 
 import msgspec
 
-from hwbench.core.record import Case, Samples
+from hwbench.core.record import Case, RunHeader, Samples
 from hwbench.core.value import Value
 from hwbench.core.workload import Check
 
@@ -80,14 +84,76 @@ class Failed(Value, tag=True):
     at_s: float
 
 
+class Join(Value, tag=True):
+    """The first line of another node's launcher to node 0."""
+
+    node: int
+    host: str
+    hwbench_version: str
+    versions: dict[str, str]
+    cpus: int
+    """Whole CPUs that its ranks may use."""
+    accelerators: int
+
+
+class Welcome(Value, tag=True):
+    """The node is in: the run, and under which address it finds node 0's ranks."""
+
+    header: RunHeader
+    address: str
+
+
+class Refused(Value, tag=True):
+    """The node may not join, and why."""
+
+    reason: str
+
+
+class Launch(Value, tag=True):
+    """Start so many ranks; torch's launchers meet at this port of node 0."""
+
+    number: int
+    ranks: int
+    port: int
+
+
+class Stop(Value, tag=True):
+    """End the ranks now. `inquire`: they hang, so look which of them is to blame first."""
+
+    inquire: bool = False
+
+
+class Stopped(Value, tag=True):
+    """No rank of the last launch is left on this node."""
+
+
+class Lost(Value, tag=True):
+    """The ranks of this node failed or hang, and why. `complaint`: that one lost its peers is all that its ranks can tell."""
+
+    reason: str
+    complaint: bool = False
+
+
+class Alive(Value, tag=True):
+    """Nothing new."""
+
+
+class Farewell(Value, tag=True):
+    """The run is over."""
+
+
 FromRank: TypeAlias = Hello | Ready | Progress | Measured | Unavailable | Failed
 ToRank: TypeAlias = Measure | End
+FromNode: TypeAlias = Join | Lost | Stopped | Alive | FromRank
+ToNode: TypeAlias = Welcome | Refused | Launch | Stop | Alive | Farewell | ToRank
+Message: TypeAlias = FromNode | ToNode
 
 _TO_RANK: Final[msgspec.json.Decoder[ToRank]] = msgspec.json.Decoder(ToRank)
 _FROM_RANK: Final[msgspec.json.Decoder[FromRank]] = msgspec.json.Decoder(FromRank)
+_MESSAGE: Final[msgspec.json.Decoder[Message]] = msgspec.json.Decoder(Message)
 
 
-def send(connection: socket.socket, message: FromRank | ToRank) -> None:
+def send(connection: socket.socket, message: Message) -> None:
     """Send one message as one line. Raises OSError where the other end is gone."""
     connection.sendall(msgspec.json.encode(message) + b"\n")
 
@@ -100,3 +166,8 @@ def decode_from_rank(line: bytes) -> FromRank:
 def decode_to_rank(line: bytes) -> ToRank:
     """A line that the launcher sent."""
     return _TO_RANK.decode(line)
+
+
+def decode(line: bytes) -> Message:
+    """A line that another node's launcher sent. Raises msgspec.MsgspecError for one that is none."""
+    return _MESSAGE.decode(line)

@@ -50,6 +50,11 @@ def telling_line(log: str) -> str:
     return (errors or plain or lines or [""])[-1].strip()
 
 
+def rank_log(log: Path, rank: int) -> Path:
+    """The log of one rank, beside that of its launch."""
+    return log.with_name(f"{log.stem}-rank-{rank}.log")
+
+
 def read_tail(path: Path) -> str:
     """The end of a log file; '' where there is none."""
     try:

@@ -19,7 +19,7 @@ from typing import Final
 
 from hwbench.core.errors import HwbenchError
 
-from . import protocol
+from . import hanging, protocol
 
 _PR_SET_PDEATHSIG: Final = 1
 """prctl(2): the signal this process gets when the one that started it dies."""
@@ -59,6 +59,8 @@ def _write_log(path: Path) -> None:
     os.dup2(log, sys.stdout.fileno())
     os.dup2(log, sys.stderr.fileno())
     faulthandler.enable()
+    if hasattr(faulthandler, "register"):  # where there are signals
+        faulthandler.register(hanging.SIGNAL, all_threads=False)
 
 
 def _orders(connection: socket.socket) -> Iterator[protocol.Measure]:

@@ -8,9 +8,9 @@ import msgspec
 
 from hwbench.core import codec
 from hwbench.core.errors import UserError
-from hwbench.core.record import SCHEMA, Record, Run, RunHeader
+from hwbench.core.record import SCHEMA, Node, NodeHeader, NodeOutcome, Record, Run, RunHeader
 
-from ._names import HEADER, RECORDS_PATTERN
+from ._names import HEADER, NODES_PATTERN, RECORDS_PATTERN, outcomes_file
 
 
 class _Versioned(msgspec.Struct):
@@ -45,9 +45,40 @@ def read_run(folder: Path) -> Run:
     header = read_header(folder)
     problems: list[str] = []
     records = tuple(line.record for line in settled_lines(folder, problems))
+    nodes = _nodes(folder, problems)
     known = {_identity(record) for record in records}
     finished = all((case.key, case.process) in known for case in header.cases)
-    return Run(path=str(folder), header=header, records=records, problems=tuple(problems), finished=finished)
+    return Run(path=str(folder), header=header, records=records, problems=tuple(problems), finished=finished, nodes=nodes)
+
+
+def _nodes(folder: Path, problems: list[str]) -> tuple[Node, ...]:
+    """The nodes of a run whose files are in its folder, by number; what can't be read joins `problems`."""
+    found: list[Node] = []
+    for path in sorted(folder.glob(NODES_PATTERN)):
+        try:
+            text = codec.read_text(path, what="node's header")
+            _check_schema(text, str(path))
+            header = codec.from_json(text, NodeHeader, source=str(path))
+        except UserError as error:
+            problems.append(error.message)
+            continue
+        outcomes = folder / outcomes_file(header.node, header.host)
+        found.append(Node(header=header, outcomes=tuple(_outcomes(outcomes, problems))))
+    return tuple(sorted(found, key=lambda node: node.header.node))
+
+
+def _outcomes(path: Path, problems: list[str]) -> Iterator[NodeOutcome]:
+    try:
+        lines = path.read_bytes().split(b"\n") if path.exists() else []
+    except OSError as error:
+        problems.append(f"{path}: can't read: {error.strerror or error}")
+        return
+    for number, line in enumerate(lines, start=1):
+        if line.strip():
+            try:
+                yield codec.from_json(line, NodeOutcome, source=f"line {number}")
+            except UserError as error:
+                problems.append(f"{path}: {error.message}")
 
 
 def settled_lines(folder: Path, problems: list[str]) -> tuple[Line, ...]:

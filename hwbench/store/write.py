@@ -13,9 +13,9 @@ import msgspec
 
 from hwbench.core import codec
 from hwbench.core.errors import MeasurementError, UserError
-from hwbench.core.record import Record, RunHeader
+from hwbench.core.record import NodeHeader, NodeOutcome, Record, RunHeader
 
-from ._names import HEADER, records_file
+from ._names import HEADER, node_file, outcomes_file, records_file
 
 
 def new_run_id(now: datetime | None = None) -> str:
@@ -53,6 +53,31 @@ def create_run(results: Path, header: RunHeader) -> Path:
     raise UserError(f"{results}: {header.id} and a thousand names after it are taken", hint="give another folder to --results")
 
 
+def join_run(results: Path, header: RunHeader) -> Path:
+    """The folder of a run that another node began: the same one on a shared file system, else one of its own with the same header."""
+    folder = results / header.id
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if not (folder / HEADER).is_file():
+            codec.write_atomic(folder / HEADER, codec.to_json(header, pretty=True))
+    except OSError as error:
+        raise _unwritable(results, error) from error
+    return folder
+
+
+@contextmanager
+def node_writing(folder: Path, header: NodeHeader) -> Iterator[IO[bytes]]:
+    """Write down what a node is, and open the file of how its ranks fare for `append`; UserError where it can't be written."""
+    with ExitStack() as stack:
+        try:
+            codec.write_atomic(folder / node_file(header.node, header.host), codec.to_json(header, pretty=True))
+            file = stack.enter_context((folder / outcomes_file(header.node, header.host)).open("ab+"))
+            _end_torn_line(file)
+        except OSError as error:
+            raise _unwritable(folder, error) from error
+        yield file
+
+
 @contextmanager
 def writing(folder: Path, host: str | None = None) -> Iterator[IO[bytes]]:
     """The records file of this node, open for `append`, with the node's lock held: UserError where another process is writing it.
@@ -70,8 +95,8 @@ def writing(folder: Path, host: str | None = None) -> Iterator[IO[bytes]]:
         yield file
 
 
-def append(file: IO[bytes], record: Record) -> None:
-    """Add one record as one line and wait until the disk has it; MeasurementError where it can't, such as a full disk."""
+def append(file: IO[bytes], record: Record | NodeOutcome) -> None:
+    """Add one record, or one node's outcome, as one line and wait until the disk has it; MeasurementError where it fails (full disk)."""
     try:
         file.write(codec.to_json(record) + b"\n")
         file.flush()
