@@ -54,6 +54,11 @@ def settings_text(config: Mapping[str, Any], workload: Workload | None) -> str:
     return ", ".join(f"{key}={value}" for key, value in sorted(config.items()) if key not in defaults or value != defaults[key])
 
 
+def _settings(case: Case, workload: Workload | None) -> str:
+    """What of a case differs from the workload's defaults, and that it was compiled."""
+    return ", ".join(filter(None, (settings_text(case.config, workload), "compiled" if case.compile else "")))
+
+
 def _default(field: msgspec.structs.FieldInfo) -> Any:
     if field.default_factory is not msgspec.NODEFAULT:
         return msgspec.to_builtins(field.default_factory())
@@ -77,7 +82,7 @@ def _row(records: Sequence[Record], run: str, workload: Workload | None) -> Thro
         workload=case.workload,
         kind=kind,
         label=case.layout,
-        settings=settings_text(case.config, workload),
+        settings=_settings(case, workload),
         layout=case.layout,
         world_size=len(first.ranks),
         dtype=case.dtype,
@@ -236,5 +241,5 @@ def _checks(checks: Sequence[Check | None]) -> str:
 
 def case_name(case: Case, workload: Workload | None = None) -> str:
     """A case in words with what sets it apart: 'gpt (layers=2) dp=2 fp32 cpu'."""
-    settings = settings_text(case.config, workload) if workload else ""
+    settings = _settings(case, workload) if workload else ""
     return f"{case.workload}{f' ({settings})' if settings else ''} {case.layout} {case.dtype} {case.device}"

@@ -4,6 +4,7 @@ Formats (a stored file says its number; old files still read, see hwbench.store.
   1  2026-11  the first: run.json beside one records-HOST.jsonl a node
      2026-11  the same number, since absent keys read as unknown: Samples.span_s and process_cpu_s, Measurement.kind and
               executed_flops_per_step, RunHeader.settings.order and .environment
+     2026-11  the same number: Case.compile
      2026-11  the same number: Samples.split, Case.scaling; of runs on several nodes, beside the records, node-N-HOST.json (NodeHeader)
               and outcomes-N-HOST.jsonl (NodeOutcome), one of each a node
 """
@@ -35,18 +36,21 @@ class Case(Value):
     """Compute threads a rank."""
     scaling: ScalingMode = "weak"
     """weak: `config` holds the batch of a rank; strong: the batch of all data-parallel ranks together, which divide it."""
+    compile: bool = False
+    """Whether torch.compile made the step: its modules, or a kernel's whole call. The cold call then holds the compilation."""
 
     @property
     def name(self) -> str:
         """Short text for people: workload, layout, dtype and device, without the configuration."""
-        return f"{self.workload} {self.layout} {self.dtype} {self.device}"
+        return f"{self.workload} {self.layout} {self.dtype} {self.device}{' compiled' if self.compile else ''}"
 
     @property
     def key(self) -> str:
         """What makes two measurements the same thing, the repetition left out."""
         settings = ",".join(f"{k}={self.config[k]}" for k in sorted(self.config))
         strong = " strong" if self.scaling == "strong" else ""
-        return f"{self.workload}({settings}) {self.layout} {self.dtype} {self.device} threads={self.threads}{strong}"
+        compiled = " compiled" if self.compile else ""
+        return f"{self.workload}({settings}) {self.layout} {self.dtype} {self.device} threads={self.threads}{strong}{compiled}"
 
 
 class TimeSplit(Value):

@@ -1,19 +1,25 @@
-"""From a case to what a rank times: find the workload, build it, divide it as the layout says, add clipping and the optimizer.
+"""From a case to what a rank times: find the workload, build it, divide it as the layout says.
 
 Runs in a worker only; the parent never imports torch.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
-from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.device_mesh import DeviceMesh
 
 from hwbench.core import codec, registry
 from hwbench.core.layout import Layout, parse_layout
-from hwbench.core.parallel import Split
+from hwbench.core.parallel import MESH_AXES, SPLIT_ORDER, Split, Step
 from hwbench.core.record import Case
 from hwbench.core.workload import Check, Context, Training, Workload
+
+from . import compiling
+from .stepping import accumulated, training_step
+
+RANK_ORDER = ("pp", "dp", "fsdp", "cp", "tp", "branches", "place")
+"""How ranks are numbered, outermost first: what sends most has neighbours (planner/communication.py)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,44 +33,54 @@ class Built:
 
 
 def build(case: Case, context: Context) -> Built:
-    """The step of a case on this rank. Kernels run undivided on every rank; a training step's module is divided by its layout."""
+    """The step of a case on this rank. Kernels run undivided on every rank; a training step is divided by its layout."""
     workload = registry.load("workloads", case.workload, Workload)
     config = codec.convert(case.config, workload.config, source=case.workload)
+    layout = parse_layout(case.layout)
+    if workload.kind == "training":
+        rank = data_rank(layout, context.rank)
+        context = replace(context, rank=rank, world_size=layout.data_ranks, micro_batches=layout.microbatches)
     built = workload.build(config, context)
     if not isinstance(built, Training):
-        return Built(run=built.run, check=built.check, training=False, warnings=built.warnings)
-    module = divide(built.module, parse_layout(case.layout), context.device)
-    return Built(run=training_step(built, module), check=built.check, training=True)
+        run = compiling.compiled(built.run, context.device) if case.compile else built.run
+        return Built(run=run, check=built.check, training=False, warnings=built.warnings)
+    step = divide(undivided(built), layout, context.device)
+    if case.compile:
+        compiling.compile_modules(step.parts, context.device)
+    return Built(run=training_step(step, built.clip_norm), check=built.check, training=True, warnings=built.warnings)
 
 
-def divide(module: torch.nn.Module, layout: Layout, device: torch.device) -> torch.nn.Module:
-    """The module divided over the layout's axes, innermost first; the default process group has to span the layout's ranks."""
-    axes = layout.axes()
-    if axes == ("single",):
-        return module
-    mesh = init_device_mesh(device.type, tuple(getattr(layout, axis) for axis in axes), mesh_dim_names=axes)
-    for axis in reversed(axes):
-        split = registry.load("layouts", axis, Split).split
-        assert split is not None, f"{axis} was let through by the parent"
-        module = split(module, mesh[axis])
-    return module
+def undivided(training: Training) -> Step:
+    """A training step as a workload built it, before any layout."""
+    return Step(
+        parts=(training.module,),
+        inputs=training.inputs,
+        micro_batches=training.accumulation,
+        loss=training.loss,
+        optimizer=training.optimizer,
+        passes=accumulated,
+    )
 
 
-def training_step(training: Training, module: torch.nn.Module) -> Callable[[], torch.Tensor]:
-    """One optimizer step on the rank's own inputs: forget gradients, loss, backward, clip, update. Returns the loss, cut from its graph."""
-    optimizer = training.optimizer(module.parameters())
-    micro_batches = list(zip(*(x.chunk(training.accumulation) for x in training.inputs), strict=True))
-
-    def step() -> torch.Tensor:
-        optimizer.zero_grad(set_to_none=True)
-        loss = torch.zeros((), device=training.inputs[0].device)
-        for micro_batch in micro_batches:
-            part = training.loss(module, *micro_batch) / len(micro_batches)
-            part.backward()  # type: ignore[no-untyped-call]
-            loss += part.detach()
-        if training.clip_norm is not None:
-            torch.nn.utils.clip_grad_norm_(module.parameters(), training.clip_norm)
-        optimizer.step()
-        return loss.detach()
-
+def divide(step: Step, layout: Layout, device: torch.device) -> Step:
+    """The step divided over the layout's axes; the default process group has to span the layout's ranks."""
+    if layout.world_size == 1:
+        return step
+    mesh = mesh_of(layout, device)
+    for axis in sorted(layout.axes(), key=SPLIT_ORDER.index):
+        step = registry.load("layouts", axis, Split).split(step, mesh, layout)
     return step
+
+
+def mesh_of(layout: Layout, device: torch.device) -> DeviceMesh:
+    """The layout's ranks, numbered as planning takes them to be, a dimension for each axis in use."""
+    ranks = torch.arange(layout.world_size).view([getattr(layout, axis) for axis in RANK_ORDER])
+    ranks = ranks.permute([RANK_ORDER.index(axis) for axis in MESH_AXES])
+    used = [axis for axis in MESH_AXES if getattr(layout, axis) > 1]
+    return DeviceMesh(device.type, ranks.reshape([getattr(layout, axis) for axis in used]), mesh_dim_names=tuple(used))
+
+
+def data_rank(layout: Layout, rank: int) -> int:
+    """Which of the layout's dp·fsdp different batches this rank works on."""
+    sharing = layout.cp * layout.tp * layout.branches * layout.place
+    return rank // sharing % layout.data_ranks

@@ -46,6 +46,8 @@ class Step:
     agree: Agree = int
     queue: Queue | None = None
     """The accelerator's; None on a CPU."""
+    compiles: bool = False
+    """Whether the cold call compiles: then it comes on top of the case's share of time."""
 
 
 @dataclass(kw_only=True)
@@ -74,9 +76,12 @@ def take_samples(step: Step, share_s: float, progress: Callable[[str, int], None
     gc.collect()
     gc.disable()
     try:
-        warm_up_end_s = began_s + WARMUP_SHARE_FRACTION * share_s
-        progress("warming up", 0)
+        progress("compiling" if step.compiles else "warming up", 0)
         first_call_s = time.perf_counter()
+        if step.compiles:
+            taken.warmup_wall_s.append(_timed(step, 1, taken).wall_s)
+            began_s = time.perf_counter()
+        warm_up_end_s = began_s + WARMUP_SHARE_FRACTION * share_s
         _first_calls(step, taken, warm_up_end_s)
         _warm_up(step, taken, warm_up_end_s, progress)
         _sample(step, taken, began_s, share_s, progress)

@@ -56,6 +56,7 @@ def _measured(order: protocol.Measure, context: Context, report: Report) -> prot
         loss=_number if built.training else None,
         agree=devices.agreement(context.world_size),
         queue=devices.queue(context.device),
+        compiles=order.case.compile,
     )
     taken = measure.take_samples(step, order.share_s, report)
     samples = _samples(taken, context)
