@@ -1,10 +1,11 @@
-"""What one way to split a step offers: how to do it, and what it sends. Each file of the layouts room exports one as LAYOUT."""
+"""What one way to split a step offers: how to do it, what it sends, what it refuses: LAYOUT of each file of the layouts room."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from hwbench.core.layout import Layout
 from hwbench.core.value import Value
@@ -13,6 +14,12 @@ from hwbench.core.workload import Cost
 if TYPE_CHECKING:
     import torch
     from torch.distributed.device_mesh import DeviceMesh
+    from torch.optim import Optimizer
+
+MESH_AXES = ("pp", "dp", "cp", "fsdp", "tp", "branches", "place")
+"""Dimensions of the mesh that a step is divided over; those of one rank are left out. ep has none: it lives inside the data ranks."""
+SPLIT_ORDER = ("place", "pp", "branches", "ep", "tp", "cp", "fsdp", "dp")
+"""The order in which the axes divide a step: stages are cut first, and what averages gradients comes last, around what is then left."""
 
 Collective = Literal["all_reduce", "all_gather", "reduce_scatter", "all_to_all", "broadcast", "send_recv"]
 
@@ -37,12 +44,40 @@ class Transfer(Value):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Step:
+    """One rank's training step while layouts divide it: each takes a Step and returns another. The worker adds clipping and the update."""
+
+    parts: tuple[torch.nn.Module, ...]
+    """The parts of the model that this rank has, in order: one, except where several stages of a pipeline share a rank."""
+    inputs: tuple[torch.Tensor, ...]
+    """This rank's own, samples first, the micro-batches one behind the other."""
+    micro_batches: int
+    loss: Callable[..., torch.Tensor]
+    """`loss(module, *inputs)` of one micro-batch: the mean over the rank's items."""
+    optimizer: Callable[[list[torch.nn.Parameter]], Optimizer]
+    """Makes the optimizer of parameters that are all plain tensors, or all DTensors of one mesh."""
+    passes: Callable[[Step], Callable[[], torch.Tensor]]
+    """From the step, divided by all axes, to what does the forward and backward passes of all micro-batches: gradients as means over
+    samples into `.grad`; returns the mean loss, cut from its graph, and 0 on ranks that have none."""
+    unfinished: Callable[[], contextlib.AbstractContextManager[None]] = contextlib.nullcontext
+    """Around the passes of all micro-batches but the last: gradients need not be complete there."""
+    settle: tuple[Callable[[], None], ...] = ()
+    """What completes gradients after the passes, in order."""
+    stages: int = 1
+    """Stages the model is cut into; ranks of different stages have different parameters."""
+    spread: tuple[tuple[torch.nn.Module, float], ...] = ()
+    """Modules whose plain parameters differ between so many ranks of a stage (less than 1: other stages have them too)."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Split:
     """What a layout's file exports as LAYOUT.
 
     `communication(cost, layout)` is what one rank sends in a step for this axis, planning only, without torch.
-    `split(module, mesh)` divides a module over the axis' ranks; None where the axis can be planned but not yet run.
+    `split(step, mesh, layout)` divides a step over the ranks of the mesh, whose dimensions are the MESH_AXES in use; in a worker only.
+    `refusal(layout, config, cost)` says in one line, without torch, why a workload of this configuration can't run so; '' where it can.
     """
 
     communication: Callable[[Cost, Layout], tuple[Transfer, ...]]
-    split: Callable[[torch.nn.Module, DeviceMesh], torch.nn.Module] | None = None
+    split: Callable[[Step, DeviceMesh, Layout], Step]
+    refusal: Callable[[Layout, Mapping[str, Any], Cost], str]

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Any, Final
 
-from hwbench.core.parallel import Collective, Split, Transfer
+from hwbench.core.parallel import Split, Step, Transfer
 
+from . import zero
+from ._replicas import averaged
 from ._volumes import element_bytes
 
 if TYPE_CHECKING:
-    import torch
+    from collections.abc import Mapping
+
     from torch.distributed.device_mesh import DeviceMesh
 
     from hwbench.core.layout import Layout
@@ -20,41 +23,40 @@ def communication(cost: Cost, layout: Layout) -> tuple[Transfer, ...]:
     """What one rank sends in a step over the dp axis: one all_reduce of its gradients, which the backward pass can hide.
 
     Gradients have the bytes of the model's dtype, and a rank has those of the parameters it holds: divided by tp·pp, and by fsdp
-    (hybrid sharding averages the shards). Experts are divided by ep instead of by as much of dp·fsdp, so they are averaged over the
-    dp·fsdp/ep ranks that share them. ZeRO stages 1 and 2 (Rajbhandari et al. 2020, section 7) send the same volume as a
-    reduce_scatter of the gradients and an all_gather of the updated parameters, and nothing hides the latter.
+    (hybrid sharding averages the shards). Context parallel ranks have other tokens too, and take part in the same all_reduce. Experts are
+    divided by ep instead of by as much of dp·fsdp, so they are averaged over the dp·fsdp/ep ranks that share them. What ZeRO sends
+    instead or beside is in zero.py.
     """
     if not cost.training or layout.dp == 1:
         return ()
     width_bytes = element_bytes(cost)
     experts = sum(block.count * block.expert_parameters for block in cost.blocks)
     dense_bytes = (cost.parameters - experts) * width_bytes / (layout.tp * layout.pp * layout.fsdp)
-    transfers = _averaged(dense_bytes, layout.dp, layout.zero, "gradients")
+    transfers = _averaged(dense_bytes, layout.dp * layout.cp, layout, "gradients")
     sharing = layout.data_ranks // layout.ep
     if experts and sharing > 1:
         expert_bytes = experts * width_bytes / (layout.tp * layout.pp * layout.ep)
-        transfers += _averaged(expert_bytes, sharing, layout.zero, "gradients of experts")
+        transfers += _averaged(expert_bytes, sharing, layout, "gradients of experts")
     return transfers
 
 
-def _averaged(message_bytes: float, ranks: int, zero: int, what: str) -> tuple[Transfer, ...]:
-    if zero == 0:
-        return (_transfer("all_reduce", ranks, message_bytes, "backward", what),)
-    return (
-        _transfer("reduce_scatter", ranks, message_bytes, "backward", what),
-        _transfer("all_gather", ranks, message_bytes, None, f"updated parameters (zero={zero})"),
-    )
+def _averaged(message_bytes: float, ranks: int, layout: Layout, what: str) -> tuple[Transfer, ...]:
+    if layout.zero:
+        return zero.transfers(message_bytes, ranks, layout, what)
+    return (Transfer(collective="all_reduce", axis="dp", ranks=ranks, message_bytes=message_bytes, count=1, overlaps="backward", why=what),)
 
 
-def _transfer(collective: Collective, ranks: int, message_bytes: float, overlaps: Literal["backward"] | None, why: str) -> Transfer:
-    return Transfer(collective=collective, axis="dp", ranks=ranks, message_bytes=message_bytes, count=1, overlaps=overlaps, why=why)
+def split(step: Step, mesh: DeviceMesh, layout: Layout) -> Step:
+    """Gradients averaged over the axis, and over cp with it; with zero=1 the optimizer's state divided. Hybrid sharding is fsdp's to do."""
+    if layout.fsdp > 1:
+        return step
+    step = averaged(step, mesh, layout)
+    return zero.split(step, mesh, layout) if layout.zero else step
 
 
-def split(module: torch.nn.Module, mesh: DeviceMesh) -> torch.nn.Module:
-    """The module under DistributedDataParallel over the mesh; gradients live in its buckets, so that they aren't copied."""
-    from torch.nn.parallel import DistributedDataParallel
-
-    return DistributedDataParallel(module, process_group=mesh.get_group(), gradient_as_bucket_view=True)
+def refusal(layout: Layout, config: Mapping[str, Any], cost: Cost) -> str:
+    """Every training step runs so; zero has reasons of its own."""
+    return zero.refusal(layout, config, cost) if layout.zero else ""
 
 
-LAYOUT: Final = Split(communication=communication, split=split)
+LAYOUT: Final = Split(communication=communication, split=split, refusal=refusal)

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
-from hwbench.core.parallel import Split, Transfer
+from hwbench.core.parallel import Split, Step, Transfer
 
+from ._models import has_experts, indivisible
 from ._volumes import boundary_bytes, passes
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from torch.distributed.device_mesh import DeviceMesh
+
     from hwbench.core.layout import Layout
     from hwbench.core.workload import Block, Cost
 
@@ -44,4 +49,23 @@ def _chosen(block: Block, cost: Cost) -> float:
     return max(1.0, rows * cost.accumulation / cost.items)
 
 
-LAYOUT: Final = Split(communication=communication)
+def split(step: Step, mesh: DeviceMesh, layout: Layout) -> Step:
+    """Each rank of `ep` neighbours among the data ranks keeps its share of the experts; dispatch goes through all-to-alls."""
+    from ._experts import divided
+
+    return divided(step, mesh["dp"], layout.ep)
+
+
+def refusal(layout: Layout, config: Mapping[str, Any], cost: Cost) -> str:
+    """What has no experts, or experts that can't be shared out."""
+    if not has_experts(cost):
+        return "it has no experts to share out"
+    if uneven := indivisible(config, layout.ep, "experts"):
+        return f"ep={layout.ep} does not divide {uneven}"
+    others = [axis for axis in ("fsdp", "cp", "pp", "tp") if getattr(layout, axis) > 1]
+    if others:
+        return f"experts live on the ranks of dp here, with every expert whole; {others[0]} beside ep is planned only"
+    return ""
+
+
+LAYOUT: Final = Split(communication=communication, split=split, refusal=refusal)

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from hwbench.core.parallel import Split, Transfer
+from hwbench.core.parallel import Split, Step, Transfer
 
+from ._models import groups
+from ._replicas import share_means
 from ._volumes import held_bytes, passes
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
+
+    from torch.distributed.device_mesh import DeviceMesh
 
     from hwbench.core.layout import Layout
     from hwbench.core.workload import Block, Cost
@@ -20,7 +24,7 @@ def communication(cost: Cost, layout: Layout) -> tuple[Transfer, ...]:
 
     `reshard=no` keeps the gathered weights until the backward pass, which saves the second all_gather. All are done for each micro-batch,
     as PyTorch's FSDP does unless told otherwise, and can hide behind the pass they belong to (Zhao et al. 2023, arXiv:2304.11277).
-    A message is the block as tp and ep have divided it.
+    A message is the block as tp and ep have divided it. A pipeline gathers once a step and scatters once, as torch's schedules do.
     """
     if layout.fsdp == 1:
         return ()
@@ -28,9 +32,10 @@ def communication(cost: Cost, layout: Layout) -> tuple[Transfer, ...]:
 
 
 def _block(block: Block, cost: Cost, layout: Layout) -> Iterator[Transfer]:
-    size, count = held_bytes(block, cost, layout), passes(block, layout)
+    size, piped = held_bytes(block, cost, layout), layout.pp > 1
+    count = block.count / layout.pp if piped else passes(block, layout)
     for direction in ("forward", "backward") if cost.training else ("forward",):
-        if direction == "backward" and not layout.reshard:
+        if direction == "backward" and (piped or not layout.reshard):
             continue
         yield Transfer(
             collective="all_gather",
@@ -53,4 +58,31 @@ def _block(block: Block, cost: Cost, layout: Layout) -> Iterator[Transfer]:
         )
 
 
-LAYOUT: Final = Split(communication=communication)
+def split(step: Step, mesh: DeviceMesh, layout: Layout) -> Step:
+    """FSDP2: each layer, and embedding and head, gathered by itself; hybrid where dp or cp is in use too.
+
+    A pipeline keeps the weights through its step, as torch's schedules do, whatever `reshard` says.
+    """
+    from torch.distributed.fsdp import fully_shard
+
+    share_means(step, mesh, layout)
+    over = tuple(axis for axis in ("dp", "cp") if getattr(layout, axis) > 1)
+    ranks = mesh[(*over, "fsdp")] if over else mesh["fsdp"]
+    reshard = layout.reshard and layout.pp == 1
+    for part in step.parts:
+        for modules in groups(part):
+            fully_shard(modules if len(modules) > 1 else modules[0], mesh=ranks, reshard_after_forward=reshard)
+        fully_shard(part, mesh=ranks, reshard_after_forward=False)
+    return step
+
+
+def refusal(layout: Layout, config: Mapping[str, Any], cost: Cost) -> str:  # noqa: ARG001  # every layout has these arguments
+    """Parameters are padded where they don't divide, so that every model can be sharded."""
+    if layout.dp > 1 and layout.cp > 1:
+        return "hybrid sharding replicates over one axis: give fsdp with dp, or fsdp with cp"
+    if layout.ep > 1:
+        return "experts would be divided twice: give dp=N,ep=N, or fsdp without ep"
+    return ""
+
+
+LAYOUT: Final = Split(communication=communication, split=split, refusal=refusal)

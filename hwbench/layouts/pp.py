@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Final
 
-from hwbench.core.parallel import Split, Transfer
+from hwbench.core.parallel import Split, Step, Transfer
 
-from ._volumes import boundary_bytes
+from ._models import has_experts, is_recurrent, is_tied
+from ._volumes import boundary_bytes, element_bytes
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from torch.distributed.device_mesh import DeviceMesh
+
     from hwbench.core.layout import Layout
     from hwbench.core.workload import Cost
 
@@ -17,7 +23,9 @@ def communication(cost: Cost, layout: Layout) -> tuple[Transfer, ...]:
     """A send and a receive of the block's output for each micro-batch, its gradient on the way back, `vpp` times under interleaving.
 
     Nothing hides them here (Narayanan et al. 2021, arXiv:2104.04473, section 4.1). The message is the largest output of a block that
-    repeats: the layers, at whose borders a pipeline is cut.
+    repeats: the layers, at whose borders a pipeline is cut. A direction's count is what a rank sends or what it receives, whichever is
+    more: the last stage sends nothing on, the first nothing back. A token table that is also the vocabulary projection is on the first and
+    on the last stage, and its gradient is added up.
     """
     if layout.pp == 1:
         return ()
@@ -29,7 +37,49 @@ def communication(cost: Cost, layout: Layout) -> tuple[Transfer, ...]:
     backward = Transfer(
         collective="send_recv", axis="pp", ranks=layout.pp, message_bytes=size, count=count, why="their gradients to the previous stage"
     )
-    return (forward, backward) if cost.training else (forward,)
+    return (forward, backward, *_tied(cost, layout)) if cost.training else (forward,)
 
 
-LAYOUT: Final = Split(communication=communication)
+def _tied(cost: Cost, layout: Layout) -> tuple[Transfer, ...]:
+    if not is_tied(cost):
+        return ()
+    projection = next(op for block in cost.blocks for op in block.operators if op.kind == "matmul" and op.division == "vocabulary")
+    size = element_bytes(cost) * (projection.n or 0) * (projection.k or 0) / (layout.tp * layout.fsdp)
+    return (Transfer(collective="all_reduce", axis="pp", ranks=2, message_bytes=size, count=1, why="gradient of the tied token table"),)
+
+
+def split(step: Step, mesh: DeviceMesh, layout: Layout) -> Step:
+    """The stages that this rank has instead of the model, and a schedule of torch's instead of one pass after the other."""
+    from ._pipeline import Pipeline, cut, scheduled
+
+    pipeline = Pipeline(ranks=mesh["pp"], stages=layout.pp * layout.vpp, schedule=layout.schedule)
+    step = cut(step, pipeline)
+    return replace(step, passes=lambda divided: scheduled(divided, pipeline))
+
+
+def refusal(layout: Layout, config: Mapping[str, Any], cost: Cost) -> str:  # noqa: ARG001  # every layout has these arguments
+    """Models that can't be cut into so many stages, and schedules that need other numbers of stages or micro-batches."""
+    stages = layout.pp * layout.vpp
+    if is_recurrent(cost):
+        return "its recurrent layers are one fused module (cuDNN works on two at once), which can't be cut into stages"
+    if has_experts(cost):
+        return "the loss of the experts' balance is made in every layer, and a pipeline carries one tensor from stage to stage"
+    layers = max((block.count for block in cost.blocks), default=0)
+    if layers % stages:
+        return f"its {layers} layers can't be shared evenly by pp·vpp = {layout.pp}·{layout.vpp} = {stages} stages"
+    return schedule_refusal(layout)
+
+
+def schedule_refusal(layout: Layout) -> str:
+    """What torch's schedule can't do with these numbers."""
+    several = layout.schedule in ("interleaved", "zb")
+    if several and layout.vpp == 1 and layout.schedule == "interleaved":
+        return "schedule=interleaved needs vpp of at least 2: so many stages on each rank"
+    if not several and layout.vpp > 1:
+        return f"schedule={layout.schedule} has one stage a rank; vpp={layout.vpp} needs schedule=interleaved or zb"
+    if several and layout.microbatches % layout.pp:
+        return f"schedule={layout.schedule} needs microbatches a multiple of pp={layout.pp}, found {layout.microbatches}"
+    return ""
+
+
+LAYOUT: Final = Split(communication=communication, split=split, refusal=refusal)

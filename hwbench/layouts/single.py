@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from hwbench.core.parallel import Split, Transfer
+from hwbench.core.parallel import Split, Step, Transfer
 
 if TYPE_CHECKING:
-    import torch
+    from collections.abc import Mapping
+
     from torch.distributed.device_mesh import DeviceMesh
 
     from hwbench.core.layout import Layout
@@ -19,9 +20,14 @@ def communication(cost: Cost, layout: Layout) -> tuple[Transfer, ...]:  # noqa: 
     return ()
 
 
-def split(module: torch.nn.Module, mesh: DeviceMesh) -> torch.nn.Module:  # noqa: ARG001  # every layout has these arguments
-    """The module as it is."""
-    return module
+def split(step: Step, mesh: DeviceMesh, layout: Layout) -> Step:  # noqa: ARG001  # every layout has these arguments
+    """The step as it is."""
+    return step
 
 
-LAYOUT: Final = Split(communication=communication, split=split)
+def refusal(layout: Layout, config: Mapping[str, Any], cost: Cost) -> str:  # noqa: ARG001  # every layout has these arguments
+    """Every workload runs on one rank; micro-batches are then accumulated one after the other."""
+    return ""
+
+
+LAYOUT: Final = Split(communication=communication, split=split, refusal=refusal)

@@ -2,45 +2,122 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, Literal
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Final, Literal
 
-from hwbench.core.parallel import Collective, Split, Transfer
+from hwbench.core.parallel import Collective, Split, Step, Transfer
 
-from ._volumes import passes
+from ._models import has_experts, indivisible, is_recurrent
+from ._tensor import divide, norm_gradients, parallel_loss
+from ._volumes import element_bytes, passes
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
+
+    from torch.distributed.device_mesh import DeviceMesh
 
     from hwbench.core.layout import Layout
-    from hwbench.core.workload import Block, Cost
+    from hwbench.core.workload import Block, Cost, Operator
 
 Pass = Literal["forward", "backward"]
+STATISTIC_BYTES = 4.0
+"""A row's largest logit, sum and target are fp32."""
 
 
 def communication(cost: Cost, layout: Layout) -> tuple[Transfer, ...]:
     """An all_reduce of the block's output for each of its `tp_all_reduces`, in the forward and again in the backward pass.
 
     Nothing hides them: the next product waits (Shoeybi et al. 2019, arXiv:1909.08053). With `sp=yes` each is a reduce_scatter and an
-    all_gather of the same bytes (Korthikanti et al. 2022, arXiv:2205.05198, section 4.2.2).
+    all_gather of the same bytes (Korthikanti et al. 2022, arXiv:2205.05198, section 4.2.2). A divided token table sums its rows in the
+    forward pass only, and the vocabulary projection its operand's gradient in the backward pass; its logits are gathered, unless
+    `loss=parallel` leaves them divided: then the loss sums three numbers a row.
     """
     if layout.tp == 1:
         return ()
-    directions: tuple[Pass, ...] = ("forward", "backward") if cost.training else ("forward",)
-    return tuple(t for block in cost.blocks if block.tp_all_reduces for direction in directions for t in _block(block, layout, direction))
+    return tuple(t for block in cost.blocks for t in _block(block, cost, layout))
 
 
-def _block(block: Block, layout: Layout, direction: Pass) -> Iterator[Transfer]:
+def _block(block: Block, cost: Cost, layout: Layout) -> Iterator[Transfer]:
+    table = any(op.kind == "embedding" and op.division == "vocabulary" for op in block.operators)
+    projection = next((op for op in block.operators if op.kind == "matmul" and op.division == "vocabulary"), None)
+    if table:
+        yield _sent("all_reduce", block, block.output_bytes, layout, "forward", "rows of the token table")
+        if layout.sp and cost.training:
+            yield _sent("all_gather", block, block.output_bytes, layout, "backward", "gradients of the embedding")
+    elif projection is not None:
+        yield from _head(block, projection, cost, layout)
+    elif block.tp_all_reduces:
+        yield from _layer(block, cost, layout)
+
+
+def _layer(block: Block, cost: Cost, layout: Layout) -> Iterator[Transfer]:
     collectives: tuple[Collective, ...] = ("reduce_scatter", "all_gather") if layout.sp else ("all_reduce",)
-    for collective in collectives:
-        yield Transfer(
-            collective=collective,
-            axis="tp",
-            ranks=layout.tp,
-            message_bytes=block.output_bytes / layout.cp,
-            count=block.tp_all_reduces * passes(block, layout),
-            during=direction,
-            why=f"activations of {block.name}, {direction} pass",
+    directions: tuple[Pass, ...] = ("forward", "backward") if cost.training else ("forward",)
+    for direction in directions:
+        for collective in collectives:
+            yield _sent(collective, block, block.output_bytes, layout, direction, "activations", block.tp_all_reduces)
+    if layout.sp and cost.training:
+        size = block.count / layout.pp * _norm_parameters(block, cost) * element_bytes(cost)
+        why = f"gradients of the norms of {block.name}, of which each rank saw a share of the sequence"
+        yield Transfer(collective="all_reduce", axis="tp", ranks=layout.tp, message_bytes=size, count=1, why=why)
+
+
+def _norm_parameters(block: Block, cost: Cost) -> float:
+    """Weights of a block's norms, and biases of layer norms: a norm reads and writes its rows once."""
+    rows_bytes = 2 * element_bytes(cost) * cost.items
+    norms = {"layer_norm": 2, "rms_norm": 1}
+    return sum(norms[op.function] * op.bytes / rows_bytes for op in block.operators if op.function in norms)
+
+
+def _head(block: Block, projection: Operator, cost: Cost, layout: Layout) -> Iterator[Transfer]:
+    rows, width, classes = projection.m or 0, projection.k or 0, projection.n or 0
+    e = element_bytes(cost)
+    if layout.sp:
+        yield _sent("all_gather", block, e * cost.items * width, layout, "forward", "the last layer's output")  # as wide as the operand
+    if layout.loss == "parallel":
+        yield _sent("all_reduce", block, STATISTIC_BYTES * rows, layout, "forward", "largest logits, sums and targets", 3)
+    else:
+        yield _sent("all_gather", block, e * rows * classes, layout, "forward", "logits")
+    if cost.training:
+        yield _sent("all_reduce", block, e * rows * width, layout, "backward", "gradients of the projection's operand")
+
+
+def _sent(collective: Collective, block: Block, size: float, layout: Layout, direction: Pass, what: str, times: float = 1) -> Transfer:
+    return Transfer(
+        collective=collective,
+        axis="tp",
+        ranks=layout.tp,
+        message_bytes=size / layout.cp,
+        count=times * passes(block, layout),
+        during=direction,
+        why=f"{what} of {block.name}, {direction} pass",
+    )
+
+
+def split(step: Step, mesh: DeviceMesh, layout: Layout) -> Step:
+    """Each part's modules divided by `parallelize_module` as their `divisions` say; with sp=yes norms work on shares of the sequence."""
+    tp = mesh["tp"]
+    for part in step.parts:
+        divide(part, tp, layout)
+    if layout.loss == "parallel":
+        step = parallel_loss(step)
+    return replace(step, settle=(*step.settle, norm_gradients(step, tp))) if layout.sp else step
+
+
+def refusal(layout: Layout, config: Mapping[str, Any], cost: Cost) -> str:
+    """What can't be divided evenly, and what torch's tensor parallelism has no plan for."""
+    if is_recurrent(cost):
+        return (
+            "a recurrent layer needs all hidden units of the step before at every step: tp would send a small message a step and layer, "
+            "and torch's tensor parallelism has no plan for fused recurrent layers"
         )
+    if has_experts(cost):
+        return "the experts' stacked weights are divided by ep; torch's tensor parallelism divides Linear and Embedding only"
+    if uneven := indivisible(config, layout.tp, "heads", "kv_heads", "hidden", "mlp", "vocabulary", *(["seq_len"] if layout.sp else [])):
+        return f"tp={layout.tp} does not divide {uneven}"
+    if layout.sp and layout.cp > 1:
+        return "sp=yes and cp both divide the sequence: choose one"
+    return ""
 
 
-LAYOUT: Final = Split(communication=communication)
+LAYOUT: Final = Split(communication=communication, split=split, refusal=refusal)

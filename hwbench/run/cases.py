@@ -12,7 +12,7 @@ from hwbench.core.errors import UserError, unknown_name
 from hwbench.core.layout import Layout, parse_layout
 from hwbench.core.parallel import Split
 from hwbench.core.record import Case
-from hwbench.core.suite import Entry, Suite
+from hwbench.core.suite import Entry, Suite, Tried
 from hwbench.core.value import Value
 from hwbench.core.workload import DTYPE_BYTES, Cost, Workload, WorkloadKind
 
@@ -69,24 +69,38 @@ def _fits(value: Any, annotation: Any) -> bool:
     return True
 
 
-def expand(suite: Suite, device: str) -> tuple[Case, ...]:
-    """All cases of a suite, process repetitions outermost; the same case once. UserError for what can't be measured, every number named."""
+def expand(suite: Suite, device: str, tried: Tried | None = None) -> tuple[Case, ...]:
+    """All cases of a suite, process repetitions outermost; the same case once. UserError for what can't be measured, every number named.
+
+    `tried` chooses among an entry's sizes; without it, and for a dtype it doesn't know, the smallest is taken.
+    """
     kind = "cpu" if device == "cpu" else "accelerator"
-    cases = [(case, entry.processes) for entry in suite.entries if kind in entry.devices for case in _of_entry(entry, suite, device)]
+    cases = [(case, entry.processes) for entry in suite.entries if kind in entry.devices for case in _of_entry(entry, suite, device, tried)]
     unique = {case.key: (case, most or suite.processes) for case, most in cases}.values()
     return tuple(
         msgspec.structs.replace(case, process=process) for process in range(suite.processes) for case, most in unique if process < most
     )
 
 
-def _of_entry(entry: Entry, suite: Suite, device: str) -> Iterator[Case]:
+def _of_entry(entry: Entry, suite: Suite, device: str, tried: Tried | None) -> Iterator[Case]:
     workload = registry.load("workloads", entry.workload, Workload)
     layouts = entry.layouts if entry.layouts is not None else suite.layouts
     dtypes = entry.dtypes if entry.dtypes is not None else suite.dtypes
     compiled = entry.compile if entry.compile is not None else suite.compile
     for settings, layout, dtype, compile_ in itertools.product(_sweep(_spelled_out(entry.set, workload)), layouts, dtypes, compiled):
-        case = _case(entry.workload, workload, settings, parse_layout(layout), dtype, device)
+        whole = _size(entry, settings, workload, dtype, tried, suite.longest_step_s) | settings
+        case = _case(entry.workload, workload, whole, parse_layout(layout), dtype, device)
         yield msgspec.structs.replace(case, compile=compile_)
+
+
+def _size(entry: Entry, settings: dict[str, Any], workload: Workload, dtype: str, tried: Tried | None, longest_s: float) -> dict[str, Any]:
+    """The first of an entry's sizes whose step is short enough in the dtype; the last where none is, or nobody knows."""
+    for size in entry.sizes:
+        config = codec.convert(size | settings, workload.config, source=f"workload {entry.workload}")
+        guess_s = tried.step_s(workload.cost(config, dtype)) if tried else None
+        if guess_s is not None and guess_s <= longest_s:
+            return size
+    return entry.sizes[-1] if entry.sizes else {}
 
 
 def _spelled_out(settings: Mapping[str, Any], workload: Workload) -> dict[str, Any]:
@@ -162,7 +176,9 @@ def too_few_cpus(case: Case, cpus: int, nodes: int = 1) -> str:
             return f"layout {case.layout} has {layout.world_size} ranks, which {nodes} nodes can't share evenly"
         here = layout.world_size // nodes
         lacks = case.device == "cpu" and here * case.threads > cpus
-        return f"layout {case.layout} needs {here} CPUs on each of {nodes} nodes, one a rank; one of them has {cpus}" if lacks else ""
+        return (
+            f"layout {case.layout} needs {here} CPUs on each of {nodes} nodes, one a rank; not all have more than {cpus}" if lacks else ""
+        )
     if case.device != "cpu" or layout.world_size * case.threads <= cpus:
         return ""
     degrees = "·".join(f"{axis}={getattr(layout, axis)}" for axis in layout.axes())

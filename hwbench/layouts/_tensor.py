@@ -1,0 +1,144 @@
+"""Tensor parallelism carried out: torch's parallelize_module on what `divisions` names, and the edges of sequence parallelism.
+
+Imported without torch by tp.py; each function imports what it needs.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from torch import Tensor, nn
+    from torch.distributed.device_mesh import DeviceMesh
+    from torch.distributed.tensor.parallel import ParallelStyle
+
+    from hwbench.core.layout import Layout
+    from hwbench.core.parallel import Step
+    from hwbench.core.workload import Division
+
+
+def divide(part: nn.Module, tp: DeviceMesh, layout: Layout) -> None:
+    """Divide a model, or a stage of one, in place. Parameters become DTensors; activations stay plain tensors between modules."""
+    ties = list(_ties(part))
+    for module in list(part.modules()):
+        divisions: Mapping[str, Division] = getattr(module, "divisions", {})
+        if divisions:
+            _divide_children(module, divisions, tp, layout)
+    if layout.sp:
+        _divide_sequence(part, tp)
+    for (owner, name), *others in ties:
+        for module, attribute in others:
+            module.register_parameter(attribute, getattr(owner, name))
+
+
+def _ties(part: nn.Module) -> Iterator[list[tuple[nn.Module, str]]]:
+    """The places of each parameter that has several: dividing one would leave the others with the whole."""
+    places: dict[int, list[tuple[nn.Module, str]]] = {}
+    for module in part.modules():
+        for name, parameter in module.named_parameters(recurse=False):
+            places.setdefault(id(parameter), []).append((module, name))
+    yield from (found for found in places.values() if len(found) > 1)
+
+
+def _divide_children(module: nn.Module, divisions: Mapping[str, Division], tp: DeviceMesh, layout: Layout) -> None:
+    """Divide a module's children. Its input becomes one DTensor that all column products share, so that their gradients are summed once."""
+    from torch.distributed.tensor import Replicate, Shard
+    from torch.distributed.tensor.parallel import PrepareModuleInput, parallelize_module
+
+    outside = Shard(1) if layout.sp else Replicate()
+    plan = {name: _style(getattr(module, name), division, outside, layout) for name, division in divisions.items()}
+    parallelize_module(module, tp, plan, src_data_rank=None)
+    if "column" in divisions.values():
+        parallelize_module(module, tp, PrepareModuleInput(input_layouts=(outside,), desired_input_layouts=(Replicate(),)))
+
+
+def _style(child: nn.Module, division: Division, outside: Any, layout: Layout) -> ParallelStyle:
+    from torch.distributed.tensor import Replicate, Shard
+    from torch.distributed.tensor.parallel import ColwiseParallel, RowwiseParallel
+    from torch.nn import Embedding
+
+    if division == "column":
+        return ColwiseParallel()
+    if division == "row":
+        return RowwiseParallel(output_layouts=outside)
+    if isinstance(child, Embedding):
+        return RowwiseParallel(input_layouts=Replicate())
+    whole = layout.loss == "full"
+    return ColwiseParallel(output_layouts=Replicate() if whole else Shard(-1), use_local_output=whole)
+
+
+def _divide_sequence(part: nn.Module, tp: DeviceMesh) -> None:
+    """Norms of layers work on shares of the sequence; the embedding hands out shares, and the head gathers them."""
+    from torch.distributed.tensor import Replicate, Shard
+    from torch.distributed.tensor.parallel import SequenceParallel, parallelize_module
+
+    divided = {id(getattr(m, name)) for m in part.modules() for name in getattr(m, "divisions", {})}
+    for module in part.get_submodule("layers").modules():
+        if id(module) not in divided and next(module.parameters(recurse=False), None) is not None:
+            parallelize_module(module, tp, SequenceParallel(use_local_output=True))
+    if embed := getattr(part, "embed", None):
+        shared = _moved(tp, Replicate(), Shard(1))
+        embed.register_forward_hook(lambda _module, _inputs, output: shared(output))
+    if head := getattr(part, "head", None):
+        gathered = _moved(tp, Shard(1), Replicate())
+        head.register_forward_pre_hook(lambda _module, inputs: (gathered(inputs[0]), *inputs[1:]))
+
+
+def _moved(tp: DeviceMesh, before: Any, after: Any) -> Callable[[Tensor], Tensor]:
+    from torch.distributed.tensor import DTensor
+
+    def moved(x: Tensor) -> Tensor:
+        whole = DTensor.from_local(x, tp, (before,), run_check=False)
+        return whole.redistribute(placements=(after,)).to_local()
+
+    return moved
+
+
+def parallel_loss(step: Step) -> Step:
+    """The loss of logits that stay divided over the vocabulary (torch's loss_parallel), forward and backward."""
+    from torch.distributed.tensor import DTensor
+    from torch.distributed.tensor.parallel import loss_parallel
+
+    def loss(module: nn.Module, *inputs: Tensor) -> Tensor:
+        value = step.loss(module, *inputs)
+        return value.to_local() if isinstance(value, DTensor) else value
+
+    def passes(divided: Step) -> Callable[[], Tensor]:
+        inner = step.passes(divided)
+
+        def run() -> Tensor:
+            with loss_parallel():
+                return inner()
+
+        return run
+
+    return replace(step, loss=loss, passes=passes)
+
+
+def norm_gradients(step: Step, tp: DeviceMesh) -> Callable[[], None]:
+    """Adds up over the ranks the gradients of norms, of which each rank saw a share of the sequence: all of them in one all_reduce."""
+    import torch
+    from torch.distributed import all_reduce
+    from torch.distributed.tensor import DTensor, Replicate
+
+    parameters = [p for part in step.parts for p in part.parameters()]
+    group = tp.get_group()
+
+    def partial(gradient: Any) -> bool:
+        return isinstance(gradient, DTensor) and any(placement.is_partial() for placement in gradient.placements)
+
+    @torch.no_grad()
+    def complete() -> None:
+        found = [p for p in parameters if partial(p.grad)]
+        if not found:
+            return
+        local = [p.grad.to_local() for p in found]  # type: ignore[union-attr]
+        flat = torch.cat([gradient.flatten() for gradient in local])
+        all_reduce(flat, group=group)
+        for p, part, like in zip(found, torch.split(flat, [x.numel() for x in local]), local, strict=True):
+            p.grad = DTensor.from_local(part.view_as(like), tp, (Replicate(),), run_check=False)
+
+    return complete

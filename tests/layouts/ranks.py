@@ -1,0 +1,149 @@
+"""One resident rank of the equality table: trains each case that it is given, and compares every rank's parameters with one process's.
+
+python ranks.py RANK WORLD_SIZE STORE: cases come as JSON lines on standard input; rank 0 answers each with a JSON line.
+"""
+
+import functools
+import json
+import sys
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch.distributed.device_mesh import DeviceMesh
+from torch.distributed.tensor import DTensor
+
+from hwbench.core import codec, registry
+from hwbench.core.layout import Layout, parse_layout
+from hwbench.core.parallel import Split, Step
+from hwbench.core.workload import Training, Workload
+from hwbench.run import build, stepping
+from tests.layouts import reference
+from tests.layouts.counting import Counting
+
+
+def trained(workload: str, settings: dict[str, Any], layout: Layout) -> dict[str, Any]:
+    """The errors of three steps under a layout, and what was sent in the second: of use on rank 0."""
+    rank = dist.get_rank()
+    training = built(workload, settings, build.data_rank(layout, rank), layout)
+    undivided = build.undivided(training)
+    optimizer = functools.partial(torch.optim.SGD, lr=reference.RATE, momentum=reference.MOMENTUM)
+    device = training.inputs[0].device
+    step = build.divide(build.replace(undivided, optimizer=optimizer), layout, device)
+    run, losses, counting = stepping.training_step(step, None), [], Counting()
+    for number in range(reference.STEPS):
+        if number == reference.STEPS - 1:  # by then DistributedDataParallel has agreed on its buckets
+            with counting:
+                losses.append(float(run()))
+        else:
+            losses.append(float(run()))
+    factor = clip_factor(step)
+    found = everywhere((losses, whole(step, layout), factor, dict(counting.sent)))
+    if rank:
+        return {}
+    return compared(workload, settings, layout, found)
+
+
+def built(workload: str, settings: dict[str, Any], data_rank: int, layout: Layout) -> Training:
+    """The workload's step for one data rank."""
+    chosen = registry.load("workloads", workload, Workload)
+    config = codec.convert(settings, chosen.config, source=workload)
+    made = chosen.build(config, reference.context(data_rank, layout.data_ranks, layout.microbatches))
+    assert isinstance(made, Training)
+    return made
+
+
+def clip_factor(step: Step) -> float:
+    """What clipping multiplies the last step's gradients with."""
+    gradient = next(p.grad for part in step.parts for p in part.parameters() if p.grad is not None and local(p.grad).norm() > 0)
+    before = float(local(gradient).norm())
+    stepping.clipping(step, reference.CLIP_NORM)()
+    return float(local(gradient).norm()) / before
+
+
+def local(x: torch.Tensor) -> torch.Tensor:
+    return x.to_local() if isinstance(x, DTensor) else x
+
+
+def whole(step: Step, layout: Layout) -> dict[str, torch.Tensor]:
+    """This rank's parameters by the model's names, put together from shares."""
+    found = {}
+    for part in step.parts:
+        for name, p in part.named_parameters(remove_duplicate=False):
+            full = p.detach().full_tensor() if isinstance(p, DTensor) else p.detach()
+            if layout.ep > 1 and ".experts." in name:
+                shares = [torch.empty_like(full) for _ in range(layout.ep)]
+                dist.all_gather(shares, full, group=ep_group(layout))
+                full = torch.cat(shares)
+            found[name.removeprefix("module.")] = full.clone()
+    return found
+
+
+@functools.cache
+def ep_group(layout: Layout) -> Any:
+    return DeviceMesh("cpu", torch.arange(layout.world_size).view(-1, layout.ep), mesh_dim_names=("sharing", "ep"))["ep"].get_group()
+
+
+def everywhere(value: Any) -> list[Any]:
+    """Every rank's value, on rank 0."""
+    found = [None] * dist.get_world_size() if dist.get_rank() == 0 else None
+    dist.gather_object(value, found)
+    return list(found or [])
+
+
+@functools.lru_cache(maxsize=4)
+def alone(workload: str, settings: str, data_ranks: int, micro_batches: int) -> reference.Trained:
+    layout = Layout(dp=data_ranks, microbatches=micro_batches)
+    return reference.train(lambda where: built(workload, json.loads(settings), where.rank, layout), data_ranks, micro_batches)
+
+
+def compared(workload: str, settings: dict[str, Any], layout: Layout, found: list[Any]) -> dict[str, Any]:
+    """The largest errors over all ranks: of the loss, relative; of parameters, relative to how far training moved each; of clipping."""
+    wanted = alone(workload, json.dumps(settings), layout.data_ranks, layout.microbatches)
+    pairs = zip(*(rank[0] for rank in found), strict=True)
+    losses = [sum(values) * layout.pp / len(found) for values in pairs]
+    loss_error = max(abs(a - b) / abs(b) for a, b in zip(losses, wanted.losses, strict=True))
+    moved = {name: float((wanted.after[name] - wanted.before[name]).abs().max()) for name in wanted.after}
+    least = 1e-3 * max(moved.values())
+    errors = {
+        (rank, name): float((value - wanted.after[name]).abs().max()) / max(moved[name], least)
+        for rank, (_, parameters, _, _) in enumerate(found)
+        for name, value in parameters.items()
+    }
+    seen = {name for _, name in errors}
+    worst = max(errors, key=lambda key: errors[key])
+    return {
+        "loss": loss_error,
+        "parameters": errors[worst],
+        "worst": f"{worst[1]} of rank {worst[0]}",
+        "missing": sorted(set(wanted.after) - seen),
+        "clip": max(abs(rank[2] / wanted.clip_factor - 1) for rank in found),
+        "sent": [rank[3] for rank in found],
+        "predicted": predicted(workload, settings, layout),
+    }
+
+
+def predicted(workload: str, settings: dict[str, Any], layout: Layout) -> dict[str, float]:
+    """Bytes by collective that the layouts' `communication` says one rank sends in a step."""
+    chosen = registry.load("workloads", workload, Workload)
+    cost = chosen.cost(codec.convert(settings, chosen.config, source=workload), "fp32")
+    total: dict[str, float] = {}
+    for axis in layout.axes():
+        for transfer in registry.load("layouts", axis, Split).communication(cost, layout):
+            total[transfer.collective] = total.get(transfer.collective, 0.0) + transfer.count * transfer.message_bytes
+    return total
+
+
+def main(rank: int, world_size: int, store: str) -> None:
+    """Answer cases until there are no more."""
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=world_size)
+    for line in sys.stdin:
+        case = json.loads(line)
+        answer = trained(case["workload"], case["settings"], parse_layout(case["layout"]))
+        if rank == 0:
+            print(json.dumps(answer), flush=True)
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]), int(sys.argv[2]), sys.argv[3])
