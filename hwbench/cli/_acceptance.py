@@ -106,21 +106,17 @@ def _collective(plan: Plan, row: Throughput, config: dict[str, Any], tolerance: 
 def _training(plan: Plan, case: Case, workload: Workload) -> Promise:
     """A whole step: the upper end of the 90 % interval."""
     from hwbench.planner.explore import Model, by_table, predict_layout
-    from hwbench.planner.general import factor_of
-    from hwbench.planner.step import predict_step
 
     config = codec.convert(case.config, workload.config, source=case.workload)
     plain, layout = codec.to_builtins(config), parse_layout(case.layout)
-    cost = workload.cost(config, case.dtype)
     model = Model(name=case.workload, cost_of=lambda _, dtype: workload.cost(config, dtype), shape=shape_of(case.workload, plain))
-    if by_table(model, plan.profile):
-        made = predict_layout(
-            model, plan.profile, layout, micro_batch=plain["micro_batch"], recompute="none", dtype=case.dtype, framework=SOFTWARE
-        )
-        return Promise(made.high_s, f"upper end of the 90 % interval with {SOFTWARE}")
-    bare = predict_step(cost, layout, plan.profile, transfers=sends(cost, layout), micro_batches=1).step_time_s
-    factor = factor_of(plan.profile)
-    return Promise(bare * factor.high, f"upper end of the roofline's 90 % interval, {factor.why}")
+    software = SOFTWARE if by_table(model, plan.profile) else None
+    micro, again = plain.get("micro_batch", 1), plain.get("recompute", "none")
+    made = predict_layout(model, sends, plan.profile, layout, micro_batch=micro, recompute=again, dtype=case.dtype, framework=software)
+    return Promise(
+        made.high_s,
+        f"upper end of the 90 % interval with {SOFTWARE}" if software else f"upper end of the roofline's 90 % interval; {made.basis}",
+    )
 
 
 def _hosts(record: Record) -> tuple[str, ...]:

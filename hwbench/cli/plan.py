@@ -11,7 +11,7 @@ from hwbench.core.layout import Schedule
 
 from ._planning import HERE, calibrated, load_clusters, load_model, parse_settings, sends
 
-SCHEDULES = ("1f1b", "interleaved", "zb")
+SCHEDULES = ("1f1b", "interleaved", "zb", "gpipe")
 
 
 @click.command()
@@ -37,7 +37,7 @@ SCHEDULES = ("1f1b", "interleaved", "zb")
 @click.option("--json", "as_json", is_flag=True, help="Print the plan as JSON.")
 @click.option("--output", type=click.Path(path_type=Path), metavar="PLAN.json", help="Write the plan there too, for `hwbench accept`.")
 def command(**options: Any) -> None:
-    """Search dp, tp, pp, vpp, cp, ep, ZeRO and FSDP, micro-batch, recomputation and schedule, and rank what fits.
+    """Search dp, tp, pp, vpp, cp, ep, ZeRO and FSDP, micro-batch, recomputed layers and schedule, and rank what fits.
 
     Each line is the best of its degrees, with its 90 % interval. What was left out is grouped by reason, with how many there were and the
     nearest miss. Exit status 5 tells that nothing fits.

@@ -29,6 +29,7 @@ ONE = ("model", "clusters", "gpus", "layout", "global_batch")
 @click.option(
     "--recompute", type=click.Choice(("none", "selective", "full")), default="none", show_default=True, help="Activations done again."
 )
+@click.option("--recompute-layers", type=int, metavar="N", help="Layers of each model chunk done again.  [default with full: all]")
 @click.option("--dtype", default="bf16", show_default=True, metavar="DTYPE", help="bf16, fp16, fp8 …")
 @click.option("--framework", metavar="NAME", help="Software.  [default: the usual one for the layout]")
 @click.option(
@@ -75,8 +76,7 @@ def _one(options: dict[str, Any]) -> "Prediction":
     from msgspec.structs import replace
 
     from hwbench.core.layout import parse_layout
-    from hwbench.planner.one import Step, is_known, predict_one
-    from hwbench.planner.step import predict_step
+    from hwbench.planner.explore import predict_layout
 
     from ._planning import load_clusters, load_model, parse_settings, sends
 
@@ -92,15 +92,10 @@ def _one(options: dict[str, Any]) -> "Prediction":
     layout = replace(layout, microbatches=count)
     model = load_model(options["model"], settings["model"])
     profile = load_clusters([options["clusters"]], settings=settings["cluster"], here=None)[0]
-    cost = model.cost_of(micro, dtype)
-    transfers = sends(cost, layout)
-    if recompute == "full":  # the forward pass is done again, and with it what it sends
-        transfers += tuple(one for one in transfers if one.during == "forward")
-    roofline = predict_step(
-        cost, layout, profile, transfers=transfers, micro_batches=count, recompute=recompute, framework=options["framework"]
-    )
-    step = Step(model.shape, layout, micro, recompute, dtype, options["framework"])
-    return predict_one(step, profile, roofline) if is_known(step, profile) else roofline
+    return predict_layout(
+        model, sends, profile, layout, micro_batch=micro, recompute=recompute, dtype=dtype, framework=options["framework"],
+        recompute_layers=options["recompute_layers"],
+    )  # fmt: skip
 
 
 def _micro_batches(global_batch: int | None, micro_batch: int, ranks: int) -> int:

@@ -1,7 +1,10 @@
 """Every legal way to split a training step over so many accelerators, as columns of numbers, and what was cut with its reason.
 
 Degrees (tp, pp, cp, ep and the data ranks that are left) are walked one by one, and each that doesn't divide is cut with its numbers. What
-remains is crossed with micro-batch, interleaving, sharding, sequence parallelism, recomputation and schedule into arrays of one length.
+remains is crossed with micro-batch, interleaving, sharding and the size of its groups, sequence and loss parallelism, schedule and the
+number of layers that are recomputed, into arrays of one length.
+
+Choices that the model can't tell apart are one candidate: FSDP that keeps its weights gathered (`reshard=no`) is ZeRO 2.
 """
 
 from __future__ import annotations
@@ -11,6 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from hwbench.core.errors import UserError
 from hwbench.core.layout import Layout, Schedule
 from hwbench.core.prediction import Misfit
 
@@ -24,11 +28,13 @@ if TYPE_CHECKING:
 SHARDINGS = ("0", "1", "2", "fsdp", "hsdp")
 """Who holds weights, gradients and optimizer state: the codes of the `sharding` column, named as zero_stage in data/measurements.csv."""
 RECOMPUTES: tuple[Recompute, ...] = ("none", "selective", "full")
-SCHEDULES: tuple[Schedule, ...] = ("1f1b", "interleaved", "zb")
+SCHEDULES: tuple[Schedule, ...] = ("1f1b", "interleaved", "zb", "gpipe")
 MAX_TP = 64
 """Widest tensor parallelism tried: beyond it a product is a sliver."""
 MAX_MICRO_BATCH = 64
-"""Largest micro-batch tried: products of language models are past the knee of every efficiency curve long before."""
+"""Largest micro-batch of a quick search: products of language models are past the knee of every efficiency curve long before."""
+CROSSED = 4096
+"""Combinations of degrees and micro-batch that are crossed with the options at a time: memory stays bounded."""
 LEAST_SLICE = 4096
 """Tokens of a sequence that context parallelism leaves a rank at least: no published run of data/measurements.csv has shorter slices, and
 what its ring costs on shorter ones is not known."""
@@ -52,7 +58,8 @@ class Space(NamedTuple):
     """Accelerators on the fast links."""
     schedules: tuple[Schedule, ...] = ("1f1b", "interleaved")
     quick: bool = False
-    """Leave out what hardly ever wins: odd micro-batches, tp beyond the fast links, no sequence parallelism, ZeRO 2."""
+    """Leave out what hardly ever wins: odd and huge micro-batches, uneven stages, tp beyond the fast links, no sequence parallelism, loss
+    over gathered logits, ZeRO 2, sharding over other groups than the fast links, recomputation of some layers."""
 
 
 class Candidates(NamedTuple):
@@ -71,6 +78,12 @@ class Candidates(NamedTuple):
     sp: Column
     recompute: Column
     schedule: Column
+    loss: Column
+    """1 where each tp rank has its part of the loss, 0 where the logits are gathered for it."""
+    shards: Column
+    """Data ranks that share one copy of the weights; 1 without fsdp."""
+    again: Column
+    """Layers of each model chunk whose forward pass is done again; 0 but for full recomputation."""
 
     def __len__(self) -> int:
         return len(self.tp)
@@ -79,40 +92,61 @@ class Candidates(NamedTuple):
         """Some of them, by index or mask."""
         return Candidates(*(column[places] for column in self))
 
-    def layout(self, place: int, domain: int) -> Layout:
+    def changed(self, **columns: Column) -> Candidates:
+        """The same with other columns."""
+        return Candidates(**(dict(zip(self._fields, self, strict=True)) | columns))
+
+    def layout(self, place: int) -> Layout:
         """One of them as a layout."""
-        tp, pp, cp, ep, data, _, count, vpp, sharding, sp, _, schedule = (int(column[place]) for column in self)
+        tp, pp, cp, ep, data, _, count, vpp, sharding, sp, _, schedule, loss, shards, _ = (int(column[place]) for column in self)
         kind = SHARDINGS[sharding]
-        near = domain // (tp * cp) if kind == "hsdp" else data if kind == "fsdp" else 1
         return Layout(
-            dp=data // near,
-            fsdp=near,
+            dp=data // shards,
+            fsdp=shards,
             tp=tp,
             pp=pp,
             cp=cp,
             ep=ep,
             zero=int(kind) if kind.isdigit() else 0,
             sp=bool(sp),
-            loss="parallel" if tp > 1 else "full",
+            loss="parallel" if loss else "full",
             schedule=SCHEDULES[schedule],
             vpp=vpp,
             microbatches=count,
         )
 
 
-def candidate(layout: Layout, micro_batch: int, recompute: Recompute) -> Candidates:
-    """One layout as columns of one row."""
+def candidate(layout: Layout, micro_batch: int, recompute: Recompute, *, layers: int, again: int | None = None) -> Candidates:
+    """One layout of a model of so many layers as columns of one row; `again` layers of each model chunk are recomputed, all by default.
+
+    FSDP that keeps its weights gathered is ZeRO 2 but in a pipeline, which keeps them anyway. UserError where a chunk has fewer layers.
+    """
     kind = ("hsdp" if layout.dp > 1 else "fsdp") if layout.fsdp > 1 else str(layout.zero)
+    if kind == "fsdp" and not layout.reshard and layout.pp == 1:
+        kind = "2"
     row = (
         *(layout.tp, layout.pp, layout.cp, layout.ep, layout.data_ranks, micro_batch, layout.microbatches, layout.vpp),
-        *(SHARDINGS.index(kind), int(layout.sp), RECOMPUTES.index(recompute), SCHEDULES.index(_schedule(layout))),
+        *(SHARDINGS.index(kind), int(layout.sp), RECOMPUTES.index(recompute), SCHEDULES.index(layout.schedule)),
+        *(int(layout.tp > 1 and layout.loss == "parallel"), layout.fsdp, _again(layout, recompute, layers, again)),
     )
     return Candidates(*(np.array([value], dtype=np.int64) for value in row))
 
 
-def _schedule(layout: Layout) -> Schedule:
-    """GPipe takes 1F1B's time."""
-    return "1f1b" if layout.schedule == "gpipe" else layout.schedule
+def _again(layout: Layout, recompute: Recompute, layers: int, again: int | None) -> int:
+    chunk = -(-layers // (layout.pp * layout.vpp))
+    if again is not None and not (recompute == "full" and 1 <= again <= chunk):
+        raise UserError(
+            f"recompute {recompute} of {again} layers: {layout.text} has {chunk} of {layers} layers in a model chunk",
+            hint=f"a number of layers goes with full recomputation; give 1 to {chunk}",
+        )
+    return (again or chunk) if recompute == "full" else 0
+
+
+def how_recomputed(c: Candidates, place: int, layers: int) -> str:
+    """A candidate's recomputation in words: none, selective, full, or 'full 3/12' for 3 of the 12 layers of each model chunk."""
+    kind, again = RECOMPUTES[int(c.recompute[place])], int(c.again[place])
+    chunk = -(-layers // int(c.pp[place] * c.vpp[place]))
+    return kind if again in (0, chunk) else f"{kind} {again}/{chunk}"
 
 
 class Cuts:
@@ -148,21 +182,54 @@ class _Base(NamedTuple):
 
 
 def enumerate_candidates(space: Space, cuts: Cuts) -> Candidates:
-    """Every candidate of a space; what is cut is counted in `cuts`. Empty columns where nothing divides."""
+    """Every candidate of a space, none twice; what is cut is counted in `cuts`. Empty columns where nothing divides."""
     bases = np.array([base for degrees in _degrees(space, cuts) for base in _bases(space, degrees, cuts)], dtype=np.int64).reshape(-1, 8)
     options = np.array(
         [
-            (sharding, sp, recompute, schedule)
+            (sharding, sp, recompute, schedule, loss, 1, 0)
             for sharding in range(len(SHARDINGS))
             for sp in (0, 1)
             for recompute in range(len(RECOMPUTES))
             for schedule in (SCHEDULES.index(name) for name in space.schedules)
+            for loss in (0, 1)
         ],
         dtype=np.int64,
     )
-    columns = [np.repeat(bases[:, i], len(options)) for i in range(8)] + [np.tile(options[:, i], len(bases)) for i in range(4)]
-    crossed = Candidates(*columns)
-    return crossed.take(_legal(space, crossed))
+    found = Candidates(*bases[:0].T, *options[:0].T)
+    parts = [found]
+    for start in range(0, len(bases), CROSSED):
+        some = bases[start : start + CROSSED]
+        columns = [np.repeat(some[:, i], len(options)) for i in range(8)] + [np.tile(column, len(some)) for column in options.T]
+        crossed = Candidates(*columns)
+        parts.append(_counted(space, _grouped(space, crossed.take(_legal(space, crossed)))))
+    return Candidates(*(np.concatenate(column) for column in zip(*parts, strict=True)))
+
+
+def _grouped(space: Space, c: Candidates) -> Candidates:
+    """With the number of data ranks that share a copy of the weights: all, or every divisor of them for hybrid sharding."""
+    kinds = np.array(SHARDINGS)[c.sharding]
+    c = c.changed(shards=np.where(kinds == "fsdp", c.data, 1))
+    hybrid = np.flatnonzero(kinds == "hsdp")
+    near = space.domain // np.maximum(1, c.tp * c.cp)
+    parts = [c.take(kinds != "hsdp")]
+    for data in np.unique(c.data[hybrid]).tolist():
+        places = hybrid[c.data[hybrid] == data]
+        for shards in divisors(data)[1:-1]:
+            some = c.take(places[near[places] == shards] if space.quick else places)
+            parts.append(some.changed(shards=np.full(len(some), shards)))
+    return Candidates(*(np.concatenate(column) for column in zip(*parts, strict=True)))
+
+
+def _counted(space: Space, c: Candidates) -> Candidates:
+    """With the number of layers of each model chunk that full recomputation does again: 1 to all of them, only all in a quick search."""
+    chunk = -(-space.layers // (c.pp * c.vpp))
+    full = np.array(RECOMPUTES)[c.recompute] == "full"
+    if space.quick:
+        return c.changed(again=np.where(full, chunk, 0))
+    times = np.where(full, chunk, 1)
+    many = c.take(np.repeat(np.arange(len(c)), times))
+    nth = np.arange(len(many)) - np.repeat(np.cumsum(times) - times, times)
+    return many.changed(again=np.where(np.repeat(full, times), nth + 1, 0))
 
 
 def divisors(number: int) -> list[int]:
@@ -210,7 +277,7 @@ def _pipeline_fits(space: Space, pp: int, cuts: Cuts) -> bool:
     if pp > space.layers:
         cuts.add(f"more pipeline stages than the {space.layers} layers", f"pp={pp}: {pp - space.layers} too many", pp)
         return False
-    if not shares_out(space.layers, pp):
+    if space.quick and not shares_out(space.layers, pp):
         left = space.layers % pp
         cuts.add(f"pp does not share out {space.layers} layers evenly", f"pp={pp}: {left} layers left over", min(left, pp - left))
         return False
@@ -261,7 +328,7 @@ def _expert_degrees(space: Space, data: int) -> list[int]:
 def _bases(space: Space, degrees: tuple[int, int, int, int, int], cuts: Cuts) -> Iterator[_Base]:
     pp, share = degrees[1], space.global_batch // degrees[4]
     for micro in divisors(share):
-        if micro > MAX_MICRO_BATCH or (space.quick and micro & (micro - 1)):
+        if space.quick and (micro > MAX_MICRO_BATCH or micro & (micro - 1)):
             continue
         count = share // micro
         for chunks in _chunks(space, pp, count, micro, cuts):
@@ -269,11 +336,11 @@ def _bases(space: Space, degrees: tuple[int, int, int, int, int], cuts: Cuts) ->
 
 
 def _chunks(space: Space, pp: int, count: int, micro: int, cuts: Cuts) -> list[int]:
-    """Model chunks a stage: 1, and more where they share out its layers and the stages share out the micro-batches (arXiv:2104.04473)."""
-    stage = -(-space.layers // pp)
+    """Model chunks a stage: 1, and more where every chunk has a layer and the stages share out the micro-batches (arXiv:2104.04473)."""
     if pp == 1 or "interleaved" not in space.schedules:
         return [1]
-    more = [n for n in divisors(stage) if n > 1 and space.layers >= pp * n and not (space.quick and n > QUICK_CHUNKS)]
+    stage = -(-space.layers // pp)
+    more = [n for n in range(2, space.layers // pp + 1) if not space.quick or (n <= QUICK_CHUNKS and stage % n == 0)]
     if more and count % pp:
         cuts.add(
             "interleaving needs micro-batches in multiples of the stages",
@@ -288,16 +355,15 @@ def _chunks(space: Space, pp: int, count: int, micro: int, cuts: Cuts) -> list[i
 def _legal(space: Space, c: Candidates) -> NDArray[np.bool_]:
     """Which of the crossed options make sense, shape (candidates,): what can't be on is off, nothing is there twice."""
     kinds = np.array(SHARDINGS)[c.sharding]
-    near = space.domain // np.maximum(1, c.tp * c.cp)
-    hybrid = (near > 1) & (near < c.data) & (c.data % np.maximum(1, near) == 0)
-    sharding = np.where(kinds == "0", True, c.data * c.cp > 1) & np.where(kinds == "hsdp", hybrid, True)
+    sharding = np.where(kinds == "0", True, c.data * c.cp > 1)
     # a stage adds up the gradients of all its micro-batches, so they can't be scattered before the last
     sharding &= np.where(kinds == "2", c.pp == 1, True)
-    sharding &= np.where(kinds == "fsdp", c.data > 1, True)
+    sharding &= np.where((kinds == "fsdp") | (kinds == "hsdp"), c.data > 1, True)
     sequence = np.where(c.sp == 1, (c.tp > 1) & (space.sequence // c.cp % c.tp == 0), True)
     names = np.array(SCHEDULES)[c.schedule]
-    schedule = np.where(c.vpp > 1, names == "interleaved", np.where(names == "zb", c.pp > 1, names == "1f1b"))
-    legal = sharding & sequence & schedule
+    schedule = np.where(c.vpp > 1, names == "interleaved", np.where(c.pp > 1, names != "interleaved", names == "1f1b"))
+    schedule &= (names != "gpipe") | (c.micro_batches > c.pp)  # it holds all micro-batches; of so few, 1F1B holds as many
+    legal = sharding & sequence & schedule & np.where(c.loss == 1, c.tp > 1, True)
     if space.quick:
-        legal &= (kinds != "2") & ((c.sp == 1) | (c.tp == 1) | (space.sequence // c.cp % c.tp != 0))
+        legal &= (kinds != "2") & ((c.sp == 1) | (c.tp == 1) | (space.sequence // c.cp % c.tp != 0)) & ((c.loss == 1) | (c.tp == 1))
     return np.asarray(legal)

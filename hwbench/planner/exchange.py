@@ -27,6 +27,12 @@ HOP_S = 10e-6
 """Latency of one step of a collective's tree over many nodes."""
 
 
+def stage_layers(rows: Rows) -> Array:
+    """Layers of the fullest stage: model chunks differ by one layer where they can't be alike."""
+    chunks = rows.stages * rows.chunks
+    return np.asarray(np.ceil(rows.layers / chunks) * rows.chunks)
+
+
 class Weights(NamedTuple):
     """Parameters that one rank computes with."""
 
@@ -36,8 +42,9 @@ class Weights(NamedTuple):
     head: Array
 
     def stage(self, rows: Rows) -> Array:
-        """All of one pipeline stage, the head counted on it."""
-        return np.asarray(rows.layers * self.layer / rows.stages + self.head)
+        """All of one pipeline stage: the average with the head on it, or the fullest of uneven ones if that is more."""
+        average = rows.layers * self.layer / rows.stages + self.head
+        return np.asarray(np.maximum(average, stage_layers(rows) * self.layer))
 
     def stage_experts(self, rows: Rows) -> Array:
         """The experts of one pipeline stage."""
@@ -91,6 +98,15 @@ def tensor_s(rows: Rows, k: Constants) -> Array:
     return np.where(degree > 1, 2 * each * exposed, 0.0)
 
 
+def logits_s(rows: Rows, k: Constants) -> Array:
+    """Gathering the logits of one micro-batch from the tp ranks, where the loss is not parallel; their gradient is cut out, not sent."""
+    degree = rows.tensor
+    rate = ring_rate(rows, k, degree, np.minimum(degree, rows.domain))
+    message = tokens(rows) * rows.vocabulary * rows.element_bytes
+    each = (degree - 1) / degree * message / rate + RING_S + np.where(degree > rows.domain, NETWORK_S, 0.0)
+    return np.where(rows.loss_parallel | (degree == 1), 0.0, each)
+
+
 def expert_s(rows: Rows, k: Constants) -> Array:
     """Time of one pass' dispatch and combination of tokens among expert ranks of a layer.
 
@@ -135,9 +151,10 @@ def data_ranks(rows: Rows) -> Array:
 
 
 def shard_ranks(rows: Rows) -> Array:
-    """Ranks over which FSDP shards: all data ranks, or those of one domain for hybrid sharding."""
+    """Ranks over which FSDP shards: all data ranks, or for hybrid sharding the group that is asked for, else those of one domain."""
     ranks = data_ranks(rows)
-    inside = np.maximum(1.0, np.minimum(ranks, rows.domain / rows.tensor))
+    domain = np.maximum(1.0, np.minimum(ranks, rows.domain / rows.tensor))
+    inside = np.where(rows.shards > 0, rows.shards * rows.context, domain)
     return np.where(rows.sharded_in_node, inside, ranks)
 
 
@@ -152,7 +169,8 @@ def gather_s(rows: Rows, k: Constants, own: Weights) -> Array:
     again = np.where(rows.sharded, rows.element_bytes, 0.0)
     moved = own.layer * (ranks - 1) / ranks * (rows.element_bytes + again + gradient_bytes(rows))
     copies = data_ranks(rows) / ranks
-    mirrored = 2 * own.layer / ranks * (1 - 1 / copies) * gradient_bytes(rows) / network(rows, k)
+    across = ring_rate(rows, k, data_ranks(rows) * rows.tensor, rows.domain / rows.tensor / ranks)
+    mirrored = 2 * own.layer / ranks * (1 - 1 / copies) * gradient_bytes(rows) / across
     return np.where(gathering(rows), moved / rate + mirrored + 3 * HOP_S * np.log2(np.maximum(ranks, 2.0)), 0.0)
 
 

@@ -11,18 +11,19 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from hwbench.core.errors import UserError
 from hwbench.core.layout import Layout, Schedule
 from hwbench.core.prediction import Prediction
 from hwbench.core.profile import ClusterProfile
 from hwbench.core.workload import Cost
 
-from .candidates import RECOMPUTES, Candidates, Cuts, Space, candidate, enumerate_candidates
+from .candidates import Candidates, Cuts, Space, candidate, enumerate_candidates, how_recomputed
 from .described import memory, prediction
-from .general import with_software
+from .general import longer, with_software
 from .machine import is_known, scale_up_domain
 from .memory import Recompute
 from .ranked import Evaluated, RowsOf, detail, evaluate_all, table_rows
-from .search import Choice, Closest, Found, Sends, capacity_bytes, memory_misfit, search
+from .search import Choice, Closest, Found, Sends, capacity_bytes, memory_misfit, predict, search
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -70,14 +71,31 @@ def explore(model: Model, sends: Sends, profile: ClusterProfile, wanted: Wanted)
 
 
 def predict_layout(
-    model: Model, profile: ClusterProfile, layout: Layout, *, micro_batch: int, recompute: Recompute, dtype: str, framework: str | None
+    model: Model,
+    sends: Sends,
+    profile: ClusterProfile,
+    layout: Layout,
+    *,
+    micro_batch: int,
+    recompute: Recompute,
+    dtype: str,
+    framework: str | None = None,
+    recompute_layers: int | None = None,
 ) -> Prediction:
-    """One layout by the table model, as a plan would list it. UserError names a number that the profile lacks."""
+    """One layout as a plan would list it; `recompute_layers` are those of each model chunk that full recomputation repeats, all by default.
+
+    UserError names a number that the profile lacks, or says that only the table model counts recomputed layers.
+    """
+    cost = model.cost_of(micro_batch, dtype)
+    if not by_table(model, profile):
+        if recompute_layers is not None:
+            raise UserError(f"recomputation of {recompute_layers} layers: only that of all is known where {_why_general(model, profile)}")
+        return longer(predict(cost, layout, profile, sends, recompute, framework=framework), profile, why=_why_general(model, profile))
     global_batch = micro_batch * layout.microbatches * layout.data_ranks
     space = space_of(model, profile, Wanted(layout.world_size, global_batch, dtype, framework))
-    one = candidate(layout, micro_batch, recompute)
+    one = candidate(layout, micro_batch, recompute, layers=space.layers, again=recompute_layers)
     rows_of = table_rows(model.shape, profile, space, dtype=dtype, framework=framework)
-    return prediction(detail(one, rows_of), 0, layout, model.cost_of(micro_batch, dtype), profile, recompute)
+    return prediction(detail(one, rows_of), 0, layout, cost, profile, how_recomputed(one, 0, space.layers))
 
 
 def by_table(model: Model, profile: ClusterProfile) -> bool:
@@ -142,8 +160,8 @@ def _choices(
 ) -> tuple[Choice, ...]:
     found, made = detail(candidates, rows_of), []
     for place in range(len(candidates)):
-        layout, micro = candidates.layout(place, space.domain), int(candidates.micro_batch[place])
-        recompute = RECOMPUTES[int(candidates.recompute[place])]
+        layout, micro = candidates.layout(place), int(candidates.micro_batch[place])
+        recompute = how_recomputed(candidates, place, space.layers)
         said = prediction(found, place, layout, model.cost_of(micro, dtype), profile, recompute)
         made.append(Choice(layout, micro, recompute, said, found.softwares[place]))
     return tuple(made)
@@ -155,5 +173,5 @@ def _nearest(candidates: Candidates, seen: Evaluated, rows_of: RowsOf, space: Sp
     if not len(large):
         return None
     one = candidates.take(large[[int(np.argmin(seen.memory_bytes[large]))]])
-    recompute = RECOMPUTES[int(one.recompute[0])]
-    return Closest(one.layout(0, space.domain), int(one.micro_batch[0]), memory(detail(one, rows_of), 0), recompute)
+    recompute = how_recomputed(one, 0, space.layers)
+    return Closest(one.layout(0), int(one.micro_batch[0]), memory(detail(one, rows_of), 0), recompute)

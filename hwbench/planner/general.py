@@ -47,8 +47,20 @@ def with_software(found: Found, profile: ClusterProfile, *, why: str) -> Found:
     """A roofline search with software's share in every prediction; the order of its layouts stays."""
     factor = factor_of(profile)
     choices = tuple(choice._replace(prediction=_longer(choice.prediction, factor, profile)) for choice in found.shortlist)
-    uncorrected = "" if factor.own else f"{why}: what software adds is the {factor.why}"
+    uncorrected = _uncorrected(factor, why)
     return found._replace(best=choices[0] if choices else None, shortlist=choices, uncorrected=uncorrected)
+
+
+def longer(before: Prediction, profile: ClusterProfile, *, why: str) -> Prediction:
+    """One roofline prediction with software's share, and what is not known of it among the assumptions."""
+    factor = factor_of(profile)
+    made = _longer(before, factor, profile)
+    said = _uncorrected(factor, why)
+    return replace(made, assumptions=(*made.assumptions, said)) if said else made
+
+
+def _uncorrected(factor: Factor, why: str) -> str:
+    return "" if factor.own else f"{why}: what software adds is the {factor.why}"
 
 
 def _longer(before: Prediction, factor: Factor, profile: ClusterProfile) -> Prediction:

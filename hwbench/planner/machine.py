@@ -65,6 +65,7 @@ def setup(
     model_parallel: bool,
 ) -> Setup:
     """A row of the table without a layout yet: model, machine and software. UserError names what the profile lacks."""
+    peak_flops_per_s(profile, dtype)  # its error names the profile's key
     row = dict(shape) | {
         "hardware": profile.accelerator.name,
         "year": YEAR,

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from .constants import Constants
-from .exchange import gather_exposed_s, gather_s, layer_exchange, pipeline_s, reduction_s, weights
+from .exchange import gather_exposed_s, gather_s, layer_exchange, logits_s, pipeline_s, reduction_s, stage_layers, weights
 from .residency import Residency, residency
 from .rows import Rows
 from .transformer import embedding_s, head_s, host_s, layer, norm
@@ -63,8 +63,8 @@ def evaluate(rows: Rows, k: Constants) -> Steps:
     own = weights(rows)
     memory = residency(rows, own)
     one = _layer(rows, k, own, memory)
-    per_stage = np.ceil(rows.layers / (rows.stages * rows.chunks)) * rows.chunks
-    head = head_s(rows, k)
+    per_stage = stage_layers(rows)
+    head = head_s(rows, k) + logits_s(rows, k)
     even = rows.layers % (rows.stages * rows.chunks) == 0
     ends = np.where(rows.stages > 1, np.where(even, EDGE * head, 0.0), head + embedding_s(rows))
     send = pipeline_s(rows, k)

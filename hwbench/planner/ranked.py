@@ -117,13 +117,16 @@ def _rows(c: Candidates, base: Rows) -> Rows:
     numbers = {name: np.broadcast_to(values, shape) for name, values in base.numbers.items()}
     own = {
         "tensor": c.tp, "stages": c.pp, "chunks": c.vpp, "context": c.cp, "expert_ranks": c.ep, "replicas": c.data,
-        "micro_batch": c.micro_batch, "micro_batches": c.micro_batches, "sequence_parallel": c.sp,
+        "micro_batch": c.micro_batch, "micro_batches": c.micro_batches, "sequence_parallel": c.sp, "shards": c.shards,
     }  # fmt: skip
     numbers |= {name: values.astype(np.float64) for name, values in own.items()}
+    chunk = np.ceil(numbers["layers"] / (numbers["stages"] * numbers["chunks"]))
+    numbers["again_share"] = c.again / chunk
     flags = {name: np.broadcast_to(values, shape) for name, values in base.flags.items()}
     kinds = np.array(SHARDINGS)[c.sharding]
     flags |= {f"zero{stage}": kinds == stage for stage in ("0", "1", "2")}
     flags |= {"sharded": (kinds == "fsdp") | (kinds == "hsdp"), "sharded_in_node": kinds == "hsdp", "sequence_parallel": c.sp == 1}
+    flags |= {"loss_parallel": (c.loss == 1) | (c.tp == 1), "all_in_flight": np.array(SCHEDULES)[c.schedule] == "gpipe"}
     again = np.array(RECOMPUTES)[c.recompute]
     flags |= {name: np.zeros(shape, dtype=bool) for name in flags if name.startswith("recompute_")}
     selective = FRAMEWORK_RECOMPUTE[bool(base.is_fsdp[0])]

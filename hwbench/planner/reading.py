@@ -148,6 +148,7 @@ def _degrees(row: Row) -> dict[str, float]:
         "sequence_parallel": _number(row, "seq_parallel", 0.0),
     }
     values["stated_replicas"] = _number(row, "dp", 0.0)
+    values |= {"shards": 0.0, "again_share": 1.0}  # of a search: data ranks of a sharding group (0: those of one domain), layers recomputed
     values["micro_batch"] = _number(row, "micro_batch", 0.0) or 1.0
     return values
 

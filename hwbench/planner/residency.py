@@ -12,7 +12,7 @@ import numpy as np
 
 from .exchange import Weights, data_ranks, shard_ranks
 from .rows import Rows
-from .transformer import tokens
+from .transformer import loss_vocabulary, tokens
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -57,12 +57,12 @@ class Residency(NamedTuple):
 def residency(rows: Rows, own: Weights) -> Residency:
     """Memory of every row, recomputation inferred where it is unknown: the least that fits, none where activations can be offloaded."""
     states = state_bytes(rows, own)
-    held = in_flight(rows) * rows.layers / rows.stages
+    held = in_flight(rows) * rows.layers / rows.stages  # stages with a layer less come first: they hold most micro-batches
     one = layer_activation_bytes(rows) + _gathered_activation_bytes(rows)
     boundary = tokens(rows) * rows.hidden * rows.element_bytes / np.where(rows.sequence_parallel, rows.tensor, 1.0)
     eager = np.where(rows.compiled & (rows.date >= COMPILED_LOSS_YEAR), COMPILED_LOGIT_BYTES, EAGER_LOGIT_BYTES)
     each = np.where(rows.is_fsdp, eager, LOGIT_BYTES)
-    logits = np.where(rows.stages > 1, 0.0, tokens(rows) * rows.vocabulary / rows.tensor * each)
+    logits = np.where(rows.stages > 1, 0.0, tokens(rows) * loss_vocabulary(rows) * each)
     gathered = np.where(rows.sharded, _gathered_weight_bytes(rows, own), 0.0)
     whole, kept = one * held, boundary * held + one
     room = rows.memory_bytes * USABLE - CONTEXT_BYTES - states - logits - gathered
@@ -91,8 +91,10 @@ def layer_activation_bytes(rows: Rows) -> Array:
 
 
 def in_flight(rows: Rows) -> Array:
-    """Micro-batches whose activations the first stage holds, in whole-stage units: 1F1B and interleaved (arXiv:2104.04473)."""
-    deep = rows.stages * (1 + np.where(rows.chunks > 1, (rows.stages - 1) / (rows.stages * rows.chunks), 0.0))
+    """Micro-batches whose activations the first stage holds, in whole-stage units: 1F1B and interleaved (arXiv:2104.04473); GPipe all."""
+    deep = np.where(rows.all_in_flight, rows.micro_batches, rows.stages) * (
+        1 + np.where(rows.chunks > 1, (rows.stages - 1) / (rows.stages * rows.chunks), 0.0)
+    )
     return np.where(rows.stages > 1, np.minimum(rows.micro_batches, deep), 1.0)
 
 
@@ -133,5 +135,5 @@ def _states(rows: Rows, parameters: Array, ranks: Array) -> Array:
 
 def _recomputed(rows: Rows, least: Array) -> Array:
     inferred = np.where(rows.offload, 0.0, least)
-    given = np.where(rows.recompute_full, 1.0, np.where(rows.recompute_selective_layer, 0.5, 0.0))
+    given = np.where(rows.recompute_full, rows.again_share, np.where(rows.recompute_selective_layer, 0.5, 0.0))
     return np.where(rows.recompute_unknown, inferred, given)

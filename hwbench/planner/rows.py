@@ -69,6 +69,7 @@ def columns(setups: Sequence[Setup]) -> Rows:
     flags["measured"] = np.array([setup.part.measured_ceiling for setup in setups])
     flags["known_framework"] = np.array([setup.software.known for setup in setups])
     flags["fitted_generation"] = np.array([setup.part.generation in FITTED_GENERATIONS for setup in setups])
+    flags |= {"loss_parallel": np.ones(len(setups), dtype=bool), "all_in_flight": np.zeros(len(setups), dtype=bool)}
     flags["offload"] = np.array([setup.part.host_offload for setup in setups])
     return Rows(setups=tuple(setups), numbers=numbers, flags=flags)
 

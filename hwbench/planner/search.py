@@ -43,7 +43,8 @@ class Choice(NamedTuple):
 
     layout: Layout
     micro_batch: int
-    recompute: Recompute
+    recompute: str
+    """none, selective, full, or 'full 3/12': 3 of the 12 layers of each model chunk."""
     prediction: Prediction
     software: str = ""
 

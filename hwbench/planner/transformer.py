@@ -106,11 +106,16 @@ def layer(rows: Rows, k: Constants) -> Layer:
 
 
 def head_s(rows: Rows, k: Constants) -> Array:
-    """The vocabulary projection, forward and backward, and the loss over the logits."""
+    """The vocabulary projection, forward and backward, and the loss over a rank's logits: its part, or all where they are gathered."""
     count = tokens(rows)
     share = rows.vocabulary / rows.tensor
     product = product_s(rows, rows.half_ceiling * sustained(rows, k), count, share, rows.hidden, rows.element_bytes)
-    return np.asarray(3 * product + k.logits * 22 * count * share / (rows.memory_rate * STREAM))
+    return np.asarray(3 * product + k.logits * 22 * count * loss_vocabulary(rows) / (rows.memory_rate * STREAM))
+
+
+def loss_vocabulary(rows: Rows) -> Array:
+    """Entries of the vocabulary that one rank's loss reads: its own with a parallel loss, else all."""
+    return np.asarray(rows.vocabulary / np.where(rows.loss_parallel, rows.tensor, 1.0))
 
 
 def embedding_s(rows: Rows) -> Array:
@@ -211,9 +216,3 @@ def _quantise(rows: Rows, k: Constants) -> Array:
     ffn = np.where(rows.moe, rows.topk * rows.ffn, rows.ffn)
     each = ((rows.heads + 2 * rows.kv_heads) * rows.head + (2 + rows.gated) * ffn) / rows.tensor + 2 * rows.hidden
     return np.where(rows.low, 6 * k.cast * tokens(rows) * each / (rows.memory_rate * STREAM), 0.0)
-
-
-def _permute(rows: Rows, k: Constants) -> Array:
-    """Sorting tokens by expert and back: 16 B a token, expert and hidden unit, and 60 us of small kernels."""
-    each = tokens(rows) * rows.topk * rows.hidden * 16 / (rows.memory_rate * STREAM) + 60e-6
-    return np.where(rows.moe, k.moe_traffic * trend(rows, k) * each, 0.0)

@@ -11,9 +11,10 @@ from collections.abc import Callable
 import numpy as np
 
 from hwbench.cli._planning import load_model, sends
+from hwbench.core.layout import Schedule
 from hwbench.core.registry import load_cluster
 from hwbench.planner.candidates import SCHEDULES, Cuts, enumerate_candidates
-from hwbench.planner.explore import Wanted, space_of
+from hwbench.planner.explore import DEFAULT_SCHEDULES, Wanted, space_of
 from hwbench.planner.plan import plan
 from hwbench.planner.ranked import evaluate_all, table_rows
 
@@ -45,15 +46,15 @@ def evaluations() -> None:
     print(f"{MILLION / taken:,.0f} layout evaluations a second ({MILLION:,} in {taken:.1f} s)")
 
 
-def one_plan(name: str, cluster: str, accelerators: int, batch: int) -> None:
+def one_plan(name: str, cluster: str, accelerators: int, batch: int, schedules: tuple[Schedule, ...] = DEFAULT_SCHEDULES) -> None:
     """A plan as `hwbench plan` makes it."""
     model, profile = load_model(name, {}), load_cluster(cluster)
-    made = plan(model, profile, sends, accelerators=accelerators, global_batch=batch)
-    taken = seconds(lambda: plan(model, profile, sends, accelerators=accelerators, global_batch=batch))
+    made = plan(model, profile, sends, accelerators=accelerators, global_batch=batch, schedules=schedules)
+    taken = seconds(lambda: plan(model, profile, sends, accelerators=accelerators, global_batch=batch, schedules=schedules))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     best = made.entries[0]
     print(
-        f"{name} on {accelerators:,} of {cluster}: {taken:.2f} s, {made.tried:,} layouts, {made.fitted:,} fit; process peak {peak:.0f} MiB"
+        f"{name} on {accelerators:,} of {cluster}, {', '.join(schedules)}: {taken:.2f} s, {made.tried:,} layouts, {made.fitted:,} fit; process peak {peak:.0f} MiB"
     )
     print(f"    {best.prediction.step_time_s:.2f} s  {best.layout.text}")
 
@@ -61,6 +62,7 @@ def one_plan(name: str, cluster: str, accelerators: int, batch: int) -> None:
 def main() -> None:
     """All figures."""
     one_plan("gpt3-175b", "dgx-a100-80gb", 512, 1536)
+    one_plan("gpt3-175b", "dgx-a100-80gb", 512, 1536, SCHEDULES)
     one_plan("llama3-405b", "dgx-h100", 16_384, 2048)
     evaluations()
 

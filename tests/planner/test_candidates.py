@@ -5,16 +5,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hwbench.core.errors import UserError
+from hwbench.core.layout import Layout
 from hwbench.planner.candidates import (
     LEAST_SLICE,
     MAX_MICRO_BATCH,
     RECOMPUTES,
+    SCHEDULES,
     SHARDINGS,
     Cuts,
     Space,
     candidate,
     divisors,
     enumerate_candidates,
+    how_recomputed,
     shares_out,
 )
 
@@ -41,12 +45,18 @@ def test_divisors_are_all_that_divide(number: int) -> None:
 def test_every_candidate_is_a_legal_layout_of_all_ranks_and_the_whole_batch(
     accelerators: int, batch: int, experts: int, quick: bool
 ) -> None:
-    one = space(accelerators, batch, experts=experts, quick=quick, schedules=("1f1b", "interleaved", "zb"))
+    one = space(accelerators, batch, experts=experts, quick=quick, schedules=SCHEDULES)
     found = enumerate_candidates(one, Cuts())
     assert (found.tp * found.pp * found.cp * found.data == accelerators).all()
     assert (found.data * found.micro_batch * found.micro_batches == batch).all()
-    assert (found.micro_batch <= MAX_MICRO_BATCH).all()
-    assert all(shares_out(96, pp) for pp in np.unique(found.pp))
+    assert not quick or (found.micro_batch <= MAX_MICRO_BATCH).all()
+    assert not quick or all(shares_out(96, pp) for pp in np.unique(found.pp))
+    assert (found.pp * found.vpp <= 96).all()
+    full = np.array(RECOMPUTES)[found.recompute] == "full"
+    chunk = -(-96 // (found.pp * found.vpp))
+    assert ((found.again == 0) | (full & (found.again >= 1) & (found.again <= chunk))).all()
+    assert (found.again[full] > 0).all()
+    assert (found.data % found.shards == 0).all()
     assert (8 % found.tp[found.tp <= 8] == 0).all()
     assert (found.data % found.ep == 0).all()
     assert (experts % found.ep == 0).all()
@@ -55,11 +65,13 @@ def test_every_candidate_is_a_legal_layout_of_all_ranks_and_the_whole_batch(
     columns = np.stack(found, axis=1)
     assert len(np.unique(columns, axis=0)) == len(columns)
     for place in range(0, len(found), max(1, len(found) // 50)):
-        layout = found.layout(place, 8)
+        layout = found.layout(place)
         assert layout.world_size == accelerators
         assert layout.data_ranks * int(found.micro_batch[place]) * layout.microbatches == batch
-        again = candidate(layout, int(found.micro_batch[place]), RECOMPUTES[int(found.recompute[place])])
-        assert again.layout(0, 8) == layout
+        recompute, layers = RECOMPUTES[int(found.recompute[place])], int(found.again[place]) or None
+        again = candidate(layout, int(found.micro_batch[place]), recompute, layers=96, again=layers)
+        assert int(again.again[0]) == int(found.again[place])
+        assert again.layout(0) == layout
         assert SHARDINGS[int(again.sharding[0])] == SHARDINGS[int(found.sharding[place])] or layout.data_ranks == 1
 
 
@@ -73,7 +85,7 @@ CUT = {
     "heads": (space(48, 96, divided={"heads": 64}), "tp must divide the heads, 64", "tp=3: 64 / 3 = 21.33"),
     "straddling": (space(48, 96, divided={"heads": 96}), "a tp group straddles scale-up domains of 8", "tp=3"),
     "too deep": (space(256, 256), "more pipeline stages than the 96 layers", "pp=128: 32 too many"),
-    "uneven": (space(64, 256), "pp does not share out 96 layers evenly", "pp=64: 32 layers left over"),
+    "uneven": (space(64, 256, quick=True), "pp does not share out 96 layers evenly", "pp=64: 32 layers left over"),
     "batch": (space(64, 24), "data ranks must divide the global batch of 24", "32 data ranks would need a batch of 32 or 64"),
     "interleaving": (space(32, 40), "interleaving needs micro-batches in multiples of the stages", "micro-batches"),
     "sequence": (space(64, 256, sequence=2048), "cp leaves a rank fewer than 4096 tokens", "cp=2: 1024 tokens"),
@@ -96,4 +108,26 @@ def test_more_sharding_only_where_there_are_ranks_for_it() -> None:
     assert (found.data[kinds == "fsdp"] > 1).all()
     assert (found.pp[kinds == "2"] == 1).all()
     assert set(kinds) == set(SHARDINGS)
+    assert (found.shards[kinds == "fsdp"] == found.data[kinds == "fsdp"]).all()
+    hybrid = found.shards[kinds == "hsdp"]
+    assert set(hybrid) == {2, 4, 8, 16, 32}
+    assert (hybrid < found.data[kinds == "hsdp"]).all()
+    assert (found.shards[(kinds != "fsdp") & (kinds != "hsdp")] == 1).all()
     assert (found.tp[found.sp == 1] > 1).all()
+
+
+def test_layers_are_recomputed_by_number() -> None:
+    layout = Layout(dp=4, pp=4, vpp=3, schedule="interleaved", microbatches=8)
+    assert how_recomputed(candidate(layout, 1, "full", layers=96), 0, 96) == "full"
+    assert how_recomputed(candidate(layout, 1, "full", layers=96, again=3), 0, 96) == "full 3/8"
+    assert how_recomputed(candidate(layout, 1, "selective", layers=96), 0, 96) == "selective"
+    with pytest.raises(UserError, match=r"recompute full of 9 layers: .* has 8 of 96 layers in a model chunk"):
+        candidate(layout, 1, "full", layers=96, again=9)
+    with pytest.raises(UserError, match="recompute none of 2 layers"):
+        candidate(layout, 1, "none", layers=96, again=2)
+
+
+def test_gathered_weights_are_zero_2_but_in_a_pipeline() -> None:
+    kept, pipelined = Layout(fsdp=8, reshard=False), Layout(fsdp=4, pp=2, reshard=False, microbatches=2)
+    assert SHARDINGS[int(candidate(kept, 1, "none", layers=96).sharding[0])] == "2"
+    assert SHARDINGS[int(candidate(pipelined, 1, "none", layers=96).sharding[0])] == "fsdp"

@@ -10,7 +10,7 @@ from hwbench.core.errors import UserError
 from hwbench.core.layout import Layout
 from hwbench.core.profile import ClusterProfile
 from hwbench.core.registry import load_cluster
-from hwbench.planner.candidates import Cuts, enumerate_candidates
+from hwbench.planner.candidates import RECOMPUTES, SHARDINGS, Cuts, enumerate_candidates
 from hwbench.planner.constants import fitted
 from hwbench.planner.explore import Wanted, by_table, explore, predict_layout, space_of
 from hwbench.planner.general import FACTOR, PART
@@ -45,7 +45,7 @@ def test_a_candidate_is_predicted_as_the_table_predicts_its_row(data: st.DataObj
     place = data.draw(st.integers(0, len(candidates) - 1))
     one = candidates.take(np.array([place]))
     found = detail(one, table_rows(LLAMA.shape, H100, space, dtype="bf16", framework=None))
-    layout, kind = one.layout(0, 8), ("0", "1", "2", "fsdp", "hsdp")[int(one.sharding[0])]
+    layout, kind = one.layout(0), SHARDINGS[int(one.sharding[0])]
     software = found.softwares[0]
     again = ("none", "selective-op" if software == "torchtitan" else "selective", "full")[int(one.recompute[0])]
     row = dict(LLAMA.shape) | {
@@ -56,10 +56,13 @@ def test_a_candidate_is_predicted_as_the_table_predicts_its_row(data: st.DataObj
     }  # fmt: skip
     setup = read_setup(row)
     network = H100.tiers[-1].bandwidth_bytes_per_s
+    own = {"shards": float(one.shards[0]), "again_share": one.again[0] / -(-80 // (layout.pp * layout.vpp))}
     same = setup._replace(
-        numbers=setup.numbers | {"network": network, "network_known": 1.0, "scale_up": H100.tiers[0].bandwidth_bytes_per_s}
+        numbers=setup.numbers | {"network": network, "network_known": 1.0, "scale_up": H100.tiers[0].bandwidth_bytes_per_s} | own
     )
-    expected = evaluate(columns([same]), fitted())
+    row_of = columns([same])
+    row_of.flags["loss_parallel"][:] = layout.loss == "parallel" or layout.tp == 1
+    expected = evaluate(row_of, fitted())
     assert found.steps.step_s[0] == pytest.approx(expected.step_s[0])
     assert found.steps.memory.total_bytes[0] == pytest.approx(expected.memory.total_bytes[0])
 
@@ -89,9 +92,11 @@ def test_parts_add_up_memory_fits_and_the_interval_holds_the_step() -> None:
         assert said.high_s is not None
         assert said.low_s < said.step_time_s < said.high_s
         assert said.mfu_fraction == pytest.approx(said.flops_per_step / said.step_time_s / (256 * 989e12))
+        kind, layers = next(kind for kind in RECOMPUTES if one.recompute.startswith(kind)), one.recompute.partition(" ")[2]
         again = predict_layout(
-            LLAMA, H100, one.layout, micro_batch=one.micro_batch, recompute=one.recompute, dtype="bf16", framework=one.software
-        )
+            LLAMA, sends, H100, one.layout, micro_batch=one.micro_batch, recompute=kind, dtype="bf16", framework=one.software,
+            recompute_layers=int(layers.partition("/")[0]) if layers else None,
+        )  # fmt: skip
         assert again.step_time_s == pytest.approx(said.step_time_s)
 
 
@@ -101,7 +106,7 @@ def test_gpt3_takes_as_long_as_the_software_of_its_year(framework: str, days: fl
     (NVIDIA's NeMo Megatron release of July 2022); fused attention came after that.
     """
     layout = Layout(dp=16, tp=8, pp=8, sp=True, vpp=4, schedule="interleaved", microbatches=96)
-    said = predict_layout(GPT3, A100, layout, micro_batch=1, recompute="selective", dtype="bf16", framework=framework)
+    said = predict_layout(GPT3, sends, A100, layout, micro_batch=1, recompute="selective", dtype="bf16", framework=framework)
     taken = said.step_time_s * 300e9 / (1536 * 2048) / DAY
     assert taken == pytest.approx(days, rel=0.08)
 
@@ -181,7 +186,7 @@ def test_a_zero_bubble_schedule_has_a_shorter_bubble() -> None:
     layout = Layout(dp=4, tp=8, pp=8, sp=True, microbatches=16)
     plain, zero = (
         predict_layout(
-            LLAMA, H100, Layout(dp=4, tp=8, pp=8, sp=True, microbatches=16, schedule=schedule), micro_batch=1, recompute="none",
+            LLAMA, sends, H100, Layout(dp=4, tp=8, pp=8, sp=True, microbatches=16, schedule=schedule), micro_batch=1, recompute="none",
             dtype="bf16", framework=None,
         )
         for schedule in ("1f1b", "zb")
