@@ -2,6 +2,7 @@
 
 import os
 import sys
+import tempfile
 import time
 from collections.abc import Sequence
 from contextlib import closing
@@ -12,15 +13,16 @@ import click
 import msgspec
 
 from hwbench import store
+from hwbench.core import codec
 from hwbench.core.comparability import differences
 from hwbench.core.errors import Interrupted, MeasurementError, UnavailableError, UserError
 from hwbench.core.inventory import Inventory
-from hwbench.core.record import Case, Run
+from hwbench.core.record import Run
 from hwbench.core.registry import load_suite
-from hwbench.core.suite import Suite
+from hwbench.core.suite import Suite, Tried
 from hwbench.core.units import parse_duration_s
 from hwbench.probe.inventory import take_inventory
-from hwbench.run import cases, environment, origin, schedule
+from hwbench.run import cases, environment, origin, schedule, trying
 from hwbench.run.events import Recorded
 from hwbench.run.execute import DEFAULT_TIME_LIMIT_S, Options
 from hwbench.run.fitting import fitted
@@ -178,18 +180,33 @@ def new_run(
     """
     inventory = take_inventory()
     run_id = store.new_run_id()
-    wanted = schedule.shuffled(_cases(plan, origin.device_of(device, inventory), inventory), run_id)
+    devices = _devices(plan, origin.device_of(device, inventory))
+    fits = {kind: fitted(plan, inventory, kind) for kind in devices}
+    rates = {kind: tried for kind, fit in fits.items() if (tried := _tried(fit, kind, inventory))}
+    wanted = schedule.shuffled([case for kind, fit in fits.items() for case in cases.expand(fit, kind, rates.get(kind))], run_id)
     if explicit:
         cases.check_cpus(wanted, _cpus(inventory), nodes)
     settings = {**options, "order": f"random within a launch, seed {run_id}", "environment": environment.SETTINGS}
+    settings |= {"tried": codec.to_builtins(rates)} if rates else {}
     header = origin.header(run_id, wanted, inventory, ("hwbench", *sys.argv[1:]), suite or None, settings)
     return store.create_run(results, header)
 
 
-def _cases(plan: Suite, device: str, inventory: Inventory) -> list[Case]:
-    """The plan's cases on this machine: those of the device, and before them those of the host where the plan says so."""
-    devices = dict.fromkeys(("cpu", device) if plan.host else (device,))
-    return [case for kind in devices for case in cases.expand(fitted(plan, inventory, kind), kind)]
+def _devices(plan: Suite, device: str) -> tuple[str, ...]:
+    """The kinds of device that are measured: the host's before the accelerator's where the plan says so."""
+    return tuple(dict.fromkeys(("cpu", device) if plan.host else (device,)))
+
+
+def _tried(plan: Suite, device: str, inventory: Inventory) -> Tried | None:
+    """The rates that sizes are chosen by; None where no entry meant for this kind of device has sizes to choose from."""
+    kind = "cpu" if device == "cpu" else "accelerator"
+    entries = [entry for entry in plan.entries if entry.sizes and kind in entry.devices]
+    if not entries:
+        return None
+    click.echo(f"trying how fast products and memory are on {device}, to choose sizes", err=True)
+    dtypes = [dtype for entry in entries for dtype in (entry.dtypes or plan.dtypes)]
+    with tempfile.TemporaryDirectory(prefix="hwbench-tried-") as logs:
+        return trying.tried(device, dtypes, _cpus(inventory), Path(logs))
 
 
 def carry_out(folder: Path, time_budget_s: float | None = None, began_s: float | None = None, place: Place | None = None) -> None:
