@@ -98,6 +98,7 @@ def _group(group: schedule.Group, course: _Course) -> Iterator[Event]:
     course.left = msgspec.structs.replace(course.left, launches=course.left.launches - 1)
     spread = course.team if group.world_size > 1 else None
     if refusal := casework.too_few_cpus(waiting[0], course.options.cpus, spread.place.nodes if spread else 1):
+        refusal += f" (the fewest CPUs are {spread.cpus}, on {spread.fewest})" if spread else ""
         yield from (_over(case, "failed" if spread else "skipped", refusal, course) for case in waiting)
         return
     while waiting:

@@ -41,7 +41,7 @@ class RanksFailed(MeasurementError):
     """The ranks of a launch ended or hang; the message is the reason that goes into the record."""
 
     complaint: bool = False
-    """Whether the reason is no more than a rank's own words, which may be about a peer that went first."""
+    """Whether the reason is that a rank lost its peer, which says that another one went first."""
 
 
 class StoppedFromElsewhere(RanksFailed):
@@ -204,7 +204,7 @@ def receive(ranks: Ranks, until_s: float, late: str) -> list[protocol.Message]:
     _obey(ranks, messages)
     if ranks.failures or _lost(ranks):
         failed = RanksFailed(_cause(ranks))
-        failed.complaint = _is_complaint(ranks, failed.message)
+        failed.complaint = reasons.is_complaint(failed.message)
         raise failed
     if not messages and time.monotonic() >= until_s:
         raise RanksFailed(f"{late}{_who_hangs(ranks)}")
@@ -298,12 +298,8 @@ def _lost(ranks: Ranks) -> bool:
     return gone or len(ranks.rank_of) > len(ranks.lines) or ranks.launcher.poll() is not None
 
 
-def _is_complaint(ranks: Ranks, reason: str) -> bool:
-    return any(reason.endswith(failed.reason) for failed in ranks.failures)
-
-
 def _cause(ranks: Ranks) -> str:
-    """Why the ranks ended, by all nodes: what ended without a word goes before one that complains, as within a node."""
+    """Why the ranks ended, by all nodes: any other end goes before that of a rank which lost its peer."""
     if not ranks.followers:
         return _autopsy(ranks)
     until_s = time.monotonic() + _HANG_UP_S
@@ -313,7 +309,7 @@ def _cause(ranks: Ranks) -> str:
     found += [(verdict.complaint, _of_node(ranks, node, verdict.reason)) for node, verdict in sorted(ranks.verdicts.items())]
     if ranks.launcher.poll() is not None:
         own = _autopsy(ranks)
-        found.insert(0, (_is_complaint(ranks, own), _of_node(ranks, None, own)))
+        found.insert(0, (reasons.is_complaint(own), _of_node(ranks, None, own)))
     return min(found, key=lambda one: one[0])[1] if found else "ranks were lost, and no node knows why"
 
 

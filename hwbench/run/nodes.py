@@ -10,7 +10,7 @@ import socket
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final
 
 import msgspec
@@ -42,9 +42,10 @@ class Team:
     interface: str | None
     cpus: int
     """CPUs of the node that has the fewest."""
+    fewest: str
+    """That node."""
     links: tuple[Link, ...]
-    joins: Mapping[int, protocol.Join]
-    launches: int = field(default=0)
+    launches: int = 0
 
     @property
     def broken(self) -> str:
@@ -81,13 +82,15 @@ def gathered(place: Place, ours: protocol.Join, header: RunHeader, limit_s: floa
             _take_in(listener, place, ours, joined, min(limit_s, links.SILENT_S))
         for link, _ in joined.values():
             links.say(link, protocol.Welcome(header=header, address=address))
+        joins = {0: ours} | {node: join for node, (_, join) in sorted(joined.items())}
+        least = min(joins.values(), key=lambda join: join.cpus)
         yield Team(
             place=place,
             address=address,
             interface=interface_of(address),
-            cpus=min(ours.cpus, *(join.cpus for _, join in joined.values())),
+            cpus=least.cpus,
+            fewest=f"node {least.node} ({least.host})",
             links=tuple(joined[node][0] for node in sorted(joined)),
-            joins={0: ours} | {node: join for node, (_, join) in sorted(joined.items())},
         )
 
 

@@ -128,7 +128,7 @@ class Stopped(Value, tag=True):
 
 
 class Lost(Value, tag=True):
-    """The ranks of this node failed or hang, and why. `complaint`: that one lost its peers is all that its ranks can tell."""
+    """The ranks of this node failed or hang, and why. `complaint`: only that they lost their peers."""
 
     reason: str
     complaint: bool = False

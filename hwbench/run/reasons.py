@@ -11,6 +11,10 @@ from .protocol import Failed
 _EXIT: Final = re.compile(r"exitcode\s*:\s*(-?\d+) \(pid: (\d+)\)")
 """A line of torch's ChildFailedError: `exitcode  : -9 (pid: 123)`; negative is the signal."""
 _TELLING: Final = re.compile(r"^(Fatal Python error\b|[\w.]*(Error|Exception|Interrupt)\b)")
+_PEER_LOST: Final = re.compile(
+    r"connection (closed|reset|refused)|closed by peer|broken pipe|remote process exited|socket.*timed? ?out", re.IGNORECASE
+)
+"""What gloo, NCCL and torch's stores say when a peer is gone."""
 _STACK: Final = ("  ", "Extension modules:", "Current thread", "Thread 0x", "<no Python frame>", "====", "----", "W1", "E1", "I1")
 _TAIL_BYTES: Final = 65536
 
@@ -48,6 +52,11 @@ def telling_line(log: str) -> str:
     errors = [line for line in lines if _TELLING.match(line)]
     plain = [line for line in lines if not line.startswith(_STACK)]
     return (errors or plain or lines or [""])[-1].strip()
+
+
+def is_complaint(text: str) -> bool:
+    """Whether a rank's last words are about a peer that went before it."""
+    return bool(_PEER_LOST.search(text))
 
 
 def rank_log(log: Path, rank: int) -> Path:

@@ -6,7 +6,7 @@ from hwbench.core.errors import UnavailableError
 from hwbench.core.value import Value
 from hwbench.core.workload import Block, Check, Context, Cost, Kernel, Operator, Workload
 
-Behaviour = Literal["fine", "raises", "killed", "segfault", "hangs", "no_memory", "unavailable", "no_kernel", "wrong", "exits"]
+Behaviour = Literal["fine", "raises", "killed", "stopped", "segfault", "hangs", "no_memory", "unavailable", "no_kernel", "wrong", "exits"]
 
 
 class Config(Value):
@@ -57,6 +57,7 @@ def misbehave(behaviour: str) -> None:
         "fine": lambda: None,
         "wrong": lambda: None,
         "killed": lambda: os.kill(os.getpid(), signal.SIGKILL),
+        "stopped": lambda: os.kill(os.getpid(), signal.SIGSTOP),
         "segfault": lambda: ctypes.string_at(8),
         "hangs": lambda: time.sleep(3600),
         "no_memory": lambda: torch.empty(1 << 60),
