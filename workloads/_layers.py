@@ -73,7 +73,7 @@ def layer_block(layer: Layer, count: int, e: float) -> Block:
         name="layer",
         count=count,
         parameters=layer_parameters(layer),
-        operators=(*attention_operators(layer, e), *_mlp_operators(layer, e)),
+        operators=(*attention_operators(layer, e), *mlp_operators(layer, e)),
         activation_bytes=_layer_activation_bytes(layer, e),
         output_bytes=e * layer.tokens * layer.hidden,
         tp_all_reduces=2,
@@ -94,7 +94,8 @@ def attention_operators(layer: Layer, e: float) -> Iterable[Operator]:
     yield residual("attention_residual", n, h, e)
 
 
-def _mlp_operators(layer: Layer, e: float) -> Iterable[Operator]:
+def mlp_operators(layer: Layer, e: float) -> Iterable[Operator]:
+    """Norm, products, activation and the residual connection of one MLP."""
     n, h, f = layer.tokens, layer.hidden, layer.mlp
     yield norm("mlp_norm", n, h, e, function="layer_norm" if layer.biased else "rms_norm")
     if layer.gated:

@@ -1,8 +1,8 @@
-"""LSTM layers counted in closed form, without torch."""
+"""LSTM layers and the head of recurrent language models, counted in closed form, without torch."""
 
 from hwbench.core.workload import Block
 
-from ._count import elementwise, product
+from ._count import cross_entropy, cross_entropy_saved_bytes, elementwise, product
 
 GATES = 4
 """Input, forget and output gate and the candidate (Hochreiter and Schmidhuber 1997, with the forget gate of Gers et al. 2000)."""
@@ -33,4 +33,14 @@ def lstm_block(name: str, batch: int, steps: int, width: int, hidden: int, e: fl
         ),
         activation_bytes=e * n * (width + (GATES + 2) * hidden) if backward else 0.0,
         output_bytes=e * n * hidden,
+    )
+
+
+def recurrent_head_block(n: int, hidden: int, vocabulary: int, e: float) -> Block:
+    """The projection h·V of n positions with a bias, its operand kept, and the loss."""
+    return Block(
+        name="head",
+        parameters=(hidden + 1) * vocabulary,
+        operators=(product("vocabulary", n, vocabulary, hidden, e, division="vocabulary"), cross_entropy(n, vocabulary, e)),
+        activation_bytes=e * n * hidden + cross_entropy_saved_bytes(n, vocabulary, e),
     )

@@ -34,7 +34,7 @@ WARM_UP_STEPS, DECAY_STEPS = 100, 10_000
 
 CLIP_NORM = 1.0
 
-CHECK_SIZES = {"micro_batch": 1, "layers": 2, "seq_len": 64, "vocabulary": 8192}
+CHECK_SIZES = {"micro_batch": 1, "layers": 2, "seq_len": 64, "source_len": 64, "target_len": 64, "vocabulary": 8192, "accumulation": 1}
 """The largest sizes a check works with: a float64 step on a CPU has to stay cheap beside what is measured."""
 
 
@@ -92,7 +92,7 @@ def _check(
     backward pass add up like a random walk over the about 20 roundings a layer each way: √(2·2·20) ≈ 9u; 64u is allowed, since
     norms and softmax magnify some.
     """
-    smaller: dict[str, Any] = {key: min(getattr(config, key), limit) for key, limit in CHECK_SIZES.items()}
+    smaller: dict[str, Any] = {key: min(getattr(config, key), limit) for key, limit in CHECK_SIZES.items() if hasattr(config, key)}
     part = msgspec.structs.replace(config, **smaller, **({"dropout": 0.0} if hasattr(config, "dropout") else {}))
     module = _weighted(model, part, context, dtype)
     wide = copy.deepcopy(module).to("cpu", torch.float64)
@@ -113,6 +113,13 @@ def next_token_batch(config: Any, device: torch.device) -> tuple[Tensor, Tensor]
     """Tokens and the tokens that follow them, both int64 (micro_batch, seq_len), by the config's distribution."""
     drawn = _text.sequences(config, config.seq_len + 1, device)
     return drawn[:, :-1].contiguous(), drawn[:, 1:].contiguous()
+
+
+def pair_batch(config: Any, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+    """Source tokens (micro_batch, source_len), target tokens and those that follow them (micro_batch, target_len), int64."""
+    source = _text.sequences(config, config.source_len, device)
+    target = _text.sequences(config, config.target_len + 1, device)
+    return source, target[:, :-1].contiguous(), target[:, 1:].contiguous()
 
 
 def token_loss(module: nn.Module, *inputs: Tensor) -> Tensor:

@@ -12,18 +12,15 @@ from hwbench.core.value import Value
 from hwbench.core.workload import Block, Context, Cost, Training, Workload
 
 from ._count import (
-    cross_entropy,
-    cross_entropy_saved_bytes,
     dropout,
     dropout_mask_bytes,
     element_bytes,
     need_fraction,
     need_positive,
-    product,
     training_cost,
 )
 from ._layers import embedding_block
-from ._recurrent import lstm_block
+from ._recurrent import lstm_block, recurrent_head_block
 
 if TYPE_CHECKING:
     from torch import nn
@@ -61,7 +58,7 @@ def cost(config: Config, dtype: str) -> Cost:
     blocks = (
         embedding_block(n, config.vocabulary, config.embedding, e, drop=config.dropout),
         *(_layer(config, i, width, e) for i, width in enumerate(widths)),
-        _head(config, e),
+        recurrent_head_block(n, config.hidden, config.vocabulary, e),
     )
     return training_cost(blocks, dtype, items=n, micro_batch=config.micro_batch, accumulation=config.accumulation)
 
@@ -74,17 +71,6 @@ def _layer(config: Config, index: int, width: int, e: float) -> Block:
         block,
         operators=(*block.operators, *dropout("output_dropout", outputs, e, config.dropout)),
         activation_bytes=block.activation_bytes + dropout_mask_bytes(outputs, config.dropout),
-    )
-
-
-def _head(config: Config, e: float) -> Block:
-    """The projection h·V with a bias, its operand kept, and the loss."""
-    n, h, v = config.micro_batch * config.seq_len, config.hidden, config.vocabulary
-    return Block(
-        name="head",
-        parameters=(h + 1) * v,
-        operators=(product("vocabulary", n, v, h, e, division="vocabulary"), cross_entropy(n, v, e)),
-        activation_bytes=e * n * h + cross_entropy_saved_bytes(n, v, e),
     )
 
 

@@ -7,7 +7,7 @@ from hwbench.core.workload import Cost, Workload
 
 PUBLISHED = {
     # Parameters of the released checkpoints: transformers' GPT2LMHeadModel (tied), BertForMaskedLM (no pooler, tied with its bias),
-    # LlamaForCausalLM and MixtralForCausalLM (untied).
+    # LlamaForCausalLM and MixtralForCausalLM (untied), T5ForConditionalGeneration (version 1.0, tied).
     "gpt2": 124_439_808,
     "gpt2-medium": 354_823_168,
     "gpt2-large": 774_030_080,
@@ -18,13 +18,23 @@ PUBLISHED = {
     "llama3-70b": 70_553_706_496,
     "llama3-405b": 405_853_388_800,
     "mixtral-8x7b": 46_702_792_704,
+    "t5-small": 60_506_624,
+    "t5-base": 222_903_552,
+    "t5-large": 737_668_096,
     # No checkpoints. The table of 25,000·100, layers 4·128·(100 + 128 + 2) and 4·128·(128 + 128 + 2), projection 128·25,000 + 25,000.
     # Tables 2·V·h, final norm h; a layer: attention 2.5h², norms 2h, router 8h, experts 8·3·h·f, and shared 3·h·256 in the tiny one.
     "moe-small": 2 * 16384 * 512 + 512 + 6 * (655_360 + 1024 + 4096 + 24 * 512 * 896),
     "moe-tiny": 2 * 4096 * 128 + 128 + 2 * (49_152 + 256 + 1024 + 24 * 128 * 256 + 3 * 128 * 256),
+    "rnn-lm-10k": 10_000 * 300 + 100 * 400 + 100 + 101 * 10_000,
+    "seq2seq-10k": 2 * 10_000 * 256 + 2 * 4 * 128 * (256 + 128 + 2) + 129 * 10_000,
     "lstm-lm-25k": 2_500_000 + 117_760 + 132_096 + 3_225_000,
 }
-ROUNDED = {"gpt3-175b": (175e9, 0.005), "turing-nlg-17b": (17e9, 0.02)}  # published rounded only: "175 billion", "17 billion"
+ROUNDED = {
+    "transformer-base": (65e6, 0.03),
+    "transformer-big": (213e6, 0.01),
+    "gpt3-175b": (175e9, 0.005),
+    "turing-nlg-17b": (17e9, 0.02),
+}  # published rounded only: "175 billion", "17 billion"
 
 
 def _cost(name: str, dtype: str = "bf16") -> Cost:

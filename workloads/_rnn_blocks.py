@@ -1,0 +1,52 @@
+"""A recurrent layer with the sigmoid cell. Shapes: b sequences, s steps, h hidden units."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+
+class _Recurrence(torch.autograd.Function):
+    """h_t = sigmoid(x_t + h_{t−1}·Wᵀ) over the steps of x (s, b, h), from a state of zeros.
+
+    By hand, because a graph of one node a step would accumulate the gradient of W step by step: here it is one product of all steps.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor) -> Tensor:
+        states = torch.empty_like(x)
+        torch.sigmoid(x[0], out=states[0])
+        for t in range(1, len(x)):
+            torch.addmm(x[t], states[t - 1], weight.t(), out=states[t])
+            states[t].sigmoid_()
+        ctx.save_for_backward(states, weight)
+        return states
+
+    @staticmethod
+    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor, Tensor]:
+        """With g_t = dh_t·h_t·(1 − h_t): dx_t = g_t, dh_{t−1} = upstream_{t−1} + g_t·W, dW = Σ g_tᵀ·h_{t−1}."""
+        states, weight = ctx.saved_tensors
+        slope = torch.addcmul(states, states, states, value=-1)
+        dx = torch.empty_like(states)
+        torch.mul(upstream[-1], slope[-1], out=dx[-1])
+        for t in range(len(states) - 1, 0, -1):
+            torch.addmm(upstream[t - 1], dx[t], weight, out=dx[t - 1])
+            dx[t - 1].mul_(slope[t - 1])
+        dweight = dx[1:].flatten(0, 1).t() @ states[:-1].flatten(0, 1)
+        return dx, dweight
+
+
+class SigmoidLayer(nn.Module):
+    """h_t = sigmoid(W·[h_{t−1}, x_t] + b) with one matrix W (h, h + width): (b, s, width) -> (b, s, h)."""
+
+    def __init__(self, width: int, hidden: int) -> None:
+        super().__init__()
+        self.cell, self.hidden = nn.Linear(hidden + width, hidden), hidden
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The inputs of all steps in one product, then step by step."""
+        of_state, of_input = torch.split(self.cell.weight, (self.hidden, x.shape[-1]), 1)
+        inputs = functional.linear(x.transpose(0, 1), of_input, self.cell.bias)
+        states: Tensor = _Recurrence.apply(inputs, of_state)  # type: ignore[no-untyped-call]  # torch has no types here
+        return states.transpose(0, 1)
