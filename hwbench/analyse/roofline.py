@@ -34,7 +34,7 @@ def roofs(rows: Iterable[Throughput]) -> tuple[Roof, ...]:
 
 
 def judged(rows: Iterable[Throughput], measured: Sequence[Roof]) -> tuple[Throughput, ...]:
-    """The rows with `roof_fraction` and `mfu_fraction` filled in, or with the reason why not among their gaps."""
+    """The rows with `roof_fraction`, `mfu_fraction` and `hfu_fraction` filled in, or with the reason why not among their gaps."""
     return tuple(_with_mfu(_with_roof(row, measured), measured) for row in rows)
 
 
@@ -70,7 +70,7 @@ def _above_roof(row: Throughput, fraction: float) -> tuple[str, ...]:
 
 
 def _with_mfu(row: Throughput, measured: Sequence[Roof]) -> Throughput:
-    """Model FLOP/s over (matrix-product rate of one rank alone) * ranks."""
+    """Model FLOP/s, and executed FLOP/s, over (matrix-product rate of one rank alone) * ranks."""
     if row.kind not in ("training", "inference") or not row.flops_per_step:
         return row
     alone = (row.run, "single", row.device, row.threads)
@@ -79,7 +79,8 @@ def _with_mfu(row: Throughput, measured: Sequence[Roof]) -> Throughput:
         return _gap(
             row, f"no MFU: the {row.dtype} matrix-product rate of one rank was not measured on {row.device}{_threads(row)} in this run"
         )
-    return msgspec.structs.replace(row, mfu_fraction=row.flops_per_s / (rate * row.world_size))
+    mfu = row.flops_per_s / (rate * row.world_size)
+    return msgspec.structs.replace(row, mfu_fraction=mfu, hfu_fraction=mfu * row.executed_fraction)
 
 
 def _gap(row: Throughput, reason: str) -> Throughput:

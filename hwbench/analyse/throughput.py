@@ -115,7 +115,8 @@ def _row(records: Sequence[Record], run: str, workload: Workload | None) -> Thro
         first_loss=first.first_loss,
         last_loss=first.last_loss,
         check=_checks([m.check for m in measured]),
-        gaps=_not_told(first),
+        energy_per_step_j=_energy(measured),
+        gaps=(*_not_told(first), *_no_energy(first)),
         scaling=case.scaling,
         ranks=shares(measured),
         split=split(measured, step_time_s),
@@ -127,6 +128,19 @@ def _not_told(measured: Measurement) -> tuple[str, ...]:
     """What the record doesn't know of the work of a step, as imported ones; those figures of the row are 0."""
     unknown = [name for name in ("flops_per_step", "bytes_per_step", "parameters") if getattr(measured, name) is None]
     return (f"not told by the imported file: {', '.join(unknown)}",) if unknown else ()
+
+
+def _energy(measured: Sequence[Measurement]) -> float | None:
+    known = [joules for m in measured if (joules := m.energy_per_step_j) is not None]
+    return plain.median(known) if known else None
+
+
+def _no_energy(measured: Measurement) -> tuple[str, ...]:
+    """Why a machine that was asked told no energy."""
+    asked = [rank.energy for rank in measured.ranks if rank.energy]
+    if not asked or measured.energy_per_step_j is not None:
+        return ()
+    return (f"no energy: {'; '.join(asked[0].reasons)}",)
 
 
 def _interval(medians: Sequence[float], samples: Sequence[float]) -> tuple[Interval | None, float | None]:

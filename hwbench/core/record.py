@@ -4,7 +4,7 @@ Formats (a stored file says its number; old files still read, see hwbench.store.
   1  2026-11  the first: run.json beside one records-HOST.jsonl a node
      2026-11  the same number, since absent keys read as unknown: Samples.span_s and process_cpu_s, Measurement.kind and
               executed_flops_per_step, RunHeader.settings.order and .environment
-     2026-11  the same number: Case.compile
+     2026-11  the same number: Case.compile, Samples.energy
      2026-11  the same number: Samples.split, Case.scaling; of runs on several nodes, beside the records, node-N-HOST.json (NodeHeader)
               and outcomes-N-HOST.jsonl (NodeOutcome), one of each a node
 """
@@ -68,6 +68,18 @@ class TimeSplit(Value):
     """Neither: the interpreter, the launching of operators, waiting for nothing that the profiler shows."""
 
 
+class Energy(Value):
+    """What was taken while the samples were, warm-up apart, by the machine's own counters; None with its reason among `reasons`."""
+
+    device_j: float | None
+    """Of the rank's accelerator, the whole board."""
+    host_j: float | None
+    """Of all processor packages (and memory, where it is counted) of the host, whoever used them; told by one rank a host."""
+    span_s: float
+    """Wall time between the two readings: all samples, and what lies between them."""
+    reasons: tuple[str, ...] = ()
+
+
 class Samples(Value):
     """One rank's samples of one case. A sample is one call of the step (or `calls_per_sample` calls, timed together)."""
 
@@ -89,6 +101,8 @@ class Samples(Value):
     """Peak memory of the accelerator's allocator; None on a CPU."""
     resident_peak_bytes: int | None = None
     """Peak resident size of the process."""
+    energy: Energy | None = None
+    """None in older records."""
     split: TimeSplit | None = None
     """None for kernels, and where the step was not profiled."""
 
@@ -125,6 +139,14 @@ class Measurement(Value):
     check: Check | None
     first_loss: float | None = None
     last_loss: float | None = None
+
+    @property
+    def energy_per_step_j(self) -> float | None:
+        """Joules of one call, idle power included: of the ranks' accelerators and their hosts, as far as counters tell; None without."""
+        told = [(rank.energy, len(rank.wall_s) * rank.calls_per_sample) for rank in self.ranks if rank.energy]
+        joules = [((one.device_j or 0.0) + (one.host_j or 0.0)) / calls for one, calls in told if calls]
+        known = any(one.device_j is not None or one.host_j is not None for one, _ in told)
+        return sum(joules) if known and joules else None
 
     @property
     def step_wall_s(self) -> tuple[float, ...]:

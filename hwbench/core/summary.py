@@ -99,6 +99,10 @@ class Throughput(Value):
     """Reached rate over the measured roof at this intensity; above 1 is an error and comes with a warning."""
     mfu_fraction: float | None
     """Model FLOP/s over the measured matrix-product rate of this dtype on as many ranks."""
+    hfu_fraction: float | None = None
+    """The same of the FLOPs that the hardware executed: without masked attention, with what recomputation repeats."""
+    energy_per_step_j: float | None = None
+    """Joules of one step by the machine's counters, idle power included; the median process."""
     resident_peak_bytes: int | None
     """Largest of all ranks and processes, as is `device_peak_bytes`."""
     device_peak_bytes: int | None

@@ -12,6 +12,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 
+from hwbench.core.record import Energy
+
+from . import energy
 from .clocks import Queue, Sample, time_calls
 
 Agree: TypeAlias = Callable[[int], int]
@@ -46,6 +49,8 @@ class Step:
     agree: Agree = int
     queue: Queue | None = None
     """The accelerator's; None on a CPU."""
+    counters: Callable[[], energy.Reading] | None = None
+    """Reads the energy counters; None where nobody asks."""
     compiles: bool = False
     """Whether the cold call compiles: then it comes on top of the case's share of time."""
 
@@ -58,6 +63,8 @@ class Taken:
     warmup_wall_s: list[float] = field(default_factory=list)
     samples: list[Sample] = field(default_factory=list)
     steady: bool = False
+    energy: Energy | None = None
+    """While the samples were taken."""
     span_s: float = 0.0
     """From the first warm-up call to the end of the last sample."""
     first_loss: float | None = None
@@ -84,7 +91,10 @@ def take_samples(step: Step, share_s: float, progress: Callable[[str, int], None
         warm_up_end_s = began_s + WARMUP_SHARE_FRACTION * share_s
         _first_calls(step, taken, warm_up_end_s)
         _warm_up(step, taken, warm_up_end_s, progress)
+        before, from_s = step.counters() if step.counters else None, time.perf_counter()
         _sample(step, taken, began_s, share_s, progress)
+        if step.counters and before:
+            taken.energy = energy.between(before, step.counters(), time.perf_counter() - from_s)
         taken.span_s = time.perf_counter() - first_call_s
     finally:
         gc.enable()

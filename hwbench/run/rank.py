@@ -3,6 +3,7 @@
 import ctypes
 import gc
 import math
+import os
 import socket
 import sys
 from collections.abc import Callable
@@ -16,7 +17,7 @@ from hwbench.core.errors import MeasurementError, UnavailableError
 from hwbench.core.record import Samples
 from hwbench.core.workload import Check, Context
 
-from . import clocks, devices, measure, protocol
+from . import clocks, devices, energy, measure, protocol
 from .build import build
 
 Report: TypeAlias = Callable[[str, int], None]
@@ -56,6 +57,7 @@ def _measured(order: protocol.Measure, context: Context, report: Report) -> prot
         loss=_number if built.training else None,
         agree=devices.agreement(context.world_size),
         queue=devices.queue(context.device),
+        counters=lambda: energy.read(context.device, host=int(os.environ.get("LOCAL_RANK", "0")) == 0),
         compiles=order.case.compile,
     )
     taken = measure.take_samples(step, order.share_s, report)
@@ -89,6 +91,7 @@ def _samples(taken: measure.Taken, context: Context) -> Samples:
         involuntary_switches=switches if len(switches) == len(taken.samples) else (),
         device_peak_bytes=devices.peak_bytes(context.device),
         resident_peak_bytes=clocks.resident_peak_bytes(),
+        energy=taken.energy,
     )
 
 
