@@ -46,7 +46,7 @@ class SigmoidLayer(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """The inputs of all steps in one product, then step by step."""
-        of_state, of_input = torch.split(self.cell.weight, (self.hidden, x.shape[-1]), 1)
+        of_state, of_input = torch.split(self.cell.weight, [self.hidden, x.shape[-1]], 1)
         inputs = functional.linear(x.transpose(0, 1), of_input, self.cell.bias)
         states: Tensor = _Recurrence.apply(inputs, of_state)  # type: ignore[no-untyped-call]  # torch has no types here
         return states.transpose(0, 1)

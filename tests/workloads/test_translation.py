@@ -49,7 +49,7 @@ def test_transformer_by_hand() -> None:
 def test_t5_by_hand() -> None:
     config = t5.Config(vocabulary=10, hidden=4, layers=1, heads=2, head_dim=3, mlp=5, source_len=3, target_len=2, micro_batch=1, buckets=8)
     counted = t5.cost(config, "fp32")
-    # Table 40, position biases 2·8·2; encoder: attention 4·24, MLP 40, two norms of 4, one behind; decoder: 8·24, 40, three norms, one behind.
+    # Table 40, position biases 2·8·2; encoder: attention 4·24, MLP 40, two norms of 4, one more; decoder: 8·24, 40, three norms, one more.
     assert counted.parameters == 40 + 32 + (96 + 40 + 8 + 4) + (192 + 40 + 12 + 4) == 468
     assert counted.flops == 3 * (2 * 3 * (96 + 40 + 48) + 2 * 2 * (96 + 48 + 40 + 40) + 4 * 6 * 19) == 7368
 
