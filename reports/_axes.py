@@ -90,6 +90,19 @@ def time_unit(values: Iterable[float]) -> Unit:
     return _prefixed(values, [Unit("ns", 1e9), Unit("µs", 1e6), Unit("ms", 1e3), Unit("s", 1.0)])
 
 
+def span_unit(values_s: Iterable[float]) -> Unit:
+    """Days, hours, minutes or seconds, as people say the longest of these times."""
+    units = (Unit("days", 1 / 86400), Unit("hours", 1 / 3600), Unit("minutes", 1 / 60), Unit("seconds", 1.0))
+    longest = max(values_s, default=1.0)
+    return next((unit for unit in units if longest * unit.factor >= 2), units[-1])
+
+
+def money_unit(values_usd: Iterable[float]) -> Unit:
+    """Dollars, thousands or millions of them, by the largest of these amounts."""
+    most = max(values_usd, default=0.0)
+    return Unit("million $", 1e-6) if most >= 1e6 else Unit("thousand $", 1e-3) if most >= 1e4 else Unit("$", 1.0)
+
+
 def _prefixed(values: Iterable[float], units: Sequence[Unit]) -> Unit:
     """The last of the units, from fine to coarse, in which the geometric middle of the values is at least 1."""
     found = [value for value in values if value > 0] or [1.0]

@@ -1,12 +1,12 @@
 """The tables of a report as plain text cells: HTML and Markdown only dress them."""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final, NamedTuple
 
-from hwbench.core.prediction import Sizing, SizingAnswer
+from hwbench.core.prediction import ServingAnswer, Sizing, SizingAnswer
 from hwbench.core.summary import Summary
-from hwbench.core.units import UNKNOWN, format_bytes, format_count, format_fraction, format_seconds, format_usd, significant
+from hwbench.core.units import UNKNOWN, format_bytes, format_count, format_fraction, format_rate, format_seconds, format_usd, significant
 
 from . import _text
 
@@ -165,17 +165,38 @@ def _without_empty(table: Table, name: str) -> Table:
     return table._replace(columns=table.columns[:-1], rows=tuple(row[:-1] for row in table.rows))
 
 
-def question(answer: SizingAnswer) -> str:
+_ASKED: Final = {
+    "max_nodes": "at most nodes", "budget_usd": "budget", "max_power_w": "power of the site", "grid_co2_g_per_kwh": "grams of CO2 a kWh",
+    "node_mtbf_s": "a node fails every", "storage_bytes_per_s": "storage", "ttft_s": "first token within", "tpot_s": "others within",
+    "pue": "PUE",
+}  # fmt: skip
+
+
+def question(answer: SizingAnswer | ServingAnswer) -> str:
     """What was asked for, in words."""
     return "; ".join(
-        f"{key.removesuffix('_s').replace('_', ' ')} {_asked(key, value)}" for key, value in answer.question.items() if value is not None
+        f"{_ASKED.get(key, key.removesuffix('_s').replace('_', ' '))} {_asked(key, value)}"
+        for key, value in answer.question.items()
+        if value is not None
     )
 
 
 def _asked(key: str, value: object) -> str:
     if isinstance(value, int | float) and not isinstance(value, bool):
-        return format_seconds(float(value)) if key.endswith("_s") else format_count(float(value))
+        for suffix, text in _UNITS.items():
+            if key.endswith(suffix):
+                return text(float(value))
+        return f"{value:,.4g}" if abs(value) < 1e6 else format_count(float(value))
     return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+
+
+_UNITS: Final[Mapping[str, Callable[[float], str]]] = {
+    "_bytes_per_s": lambda value: format_rate(value, "B/s"),
+    "_s": format_seconds,
+    "_usd": format_usd,
+    "_w": lambda value: format_rate(value, "W"),
+}
+"""How figures of a question are said, by the end of their key."""
 
 
 def sizing(answer: SizingAnswer) -> Table:
@@ -250,6 +271,45 @@ def memory_parts(answer: SizingAnswer) -> Table:
         rows.append((option.cluster, *map(format_bytes, sizes)))
     columns = ("Cluster", "Weights", "Gradients", "Optimizer", "Activations", "Buffers", "Together", "Capacity")
     return Table("Predicted memory of the accelerator that needs most", columns, tuple(rows), frozenset(range(1, 8)))
+
+
+def options(answer: SizingAnswer) -> Table:
+    """Every cluster at several sizes; `marked` are none, the last column says what nothing beats."""
+    rows = tuple(
+        (
+            option.cluster, f"{option.nodes:,}", format_seconds(option.train_time_s), format_usd(option.cost_usd),
+            _text.energy(option.energy_j), "nothing beats it" if option.efficient else "",
+        )
+        for option in answer.options
+    )  # fmt: skip
+    columns = ("Cluster", "Nodes", "Time to train", "Cost", "Energy", "")
+    return Table("Other sizes of the same clusters", columns, rows, frozenset({1, 2, 3, 4}))
+
+
+def sensitivities(answer: SizingAnswer) -> Table:
+    """What 10 % more of one figure of the first cluster brings."""
+    rows = tuple(
+        (one.part, one.key, format_seconds(one.train_time_s), f"{100 * one.change_fraction:+.1f} %") for one in answer.sensitivities
+    )
+    columns = ("10 % more of", "Key of the profile", "Time to train", "Change")
+    return Table("What better parts of the first cluster would bring", columns, rows, frozenset({2, 3}))
+
+
+def costs(answer: SizingAnswer) -> Table:
+    """What the cost of each cluster is made of."""
+    rows = tuple(
+        (
+            option.cluster if option.offer is None else f"{option.offer.supplier}: {option.cluster}",
+            *(format_usd(value) for value in (made.rent_usd, made.hardware_usd, made.power_usd, made.total_usd, made.outlay_usd)),
+            _text.energy(option.energy_j), format_rate(option.power_w, "W"),
+            UNKNOWN if option.co2_kg is None else f"{significant(option.co2_kg / 1000)} t",
+        )
+        for option in answer.sizings
+        for made in (option.costs,)
+        if made is not None
+    )  # fmt: skip
+    columns = ("Cluster", "Rent", "Hardware used up", "Power", "Cost of the run", "To pay", "Energy", "Power of the site", "CO2")
+    return Table("What the cost is made of", columns, rows, frozenset(range(1, 9)))
 
 
 def rejected(answer: SizingAnswer) -> Table:

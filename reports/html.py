@@ -13,6 +13,7 @@ from . import (
     _figure_sizing,
     _figure_throughput,
     _machine,
+    _sizing_words,
     _tables,
 )
 from ._page import page
@@ -35,6 +36,7 @@ def render(summary: Summary) -> str:
         question=_tables.question(summary.sizing) if summary.sizing else "",
         ceilings=_ceilings_tables.tables(summary.ceilings),
         ceiling_gaps=_ceilings_tables.gaps(summary.ceilings),
+        recommendation=list(_sizing_words.sentences(summary.sizing)) if summary.sizing else [],
         terms=terms(),
     )
 
@@ -66,6 +68,9 @@ _OF_SIZING: Final = {
     "step_parts": _tables.step_parts,
     "memory_parts": _tables.memory_parts,
     "rejected": _tables.rejected,
+    "options": _tables.options,
+    "costs": _tables.costs,
+    "sensitivities": _tables.sensitivities,
 }
 
 

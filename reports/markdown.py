@@ -39,7 +39,10 @@ def _sections(summary: Summary) -> Iterator[tuple[str, list[Table]]]:
     yield "Scaling", [_tables.scaling(summary)]
     yield "Prediction against measurement", [_tables.verified(summary)]
     if summary.sizing is not None:
-        makers = (_tables.sizing, _tables.sizing_reasons, _tables.rejected, _tables.step_parts, _tables.memory_parts)
+        makers = (
+            _tables.sizing, _tables.sizing_reasons, _tables.rejected, _tables.options, _tables.step_parts, _tables.memory_parts,
+            _tables.costs, _tables.sensitivities,
+        )  # fmt: skip
         yield f"Sizing ({escaped(_tables.question(summary.sizing))}; predicted, not measured)", [make(summary.sizing) for make in makers]
     yield "Not measured", [_tables.not_measured(summary)]
     if summary.inventory is not None:

@@ -36,6 +36,7 @@ SCHEDULES = ("1f1b", "interleaved", "zb", "gpipe")
 @click.option("--results", type=click.Path(path_type=Path), default=Path("hwbench-results"), show_default=True, help="The results folder.")
 @click.option("--json", "as_json", is_flag=True, help="Print the plan as JSON.")
 @click.option("--output", type=click.Path(path_type=Path), metavar="PLAN.json", help="Write the plan there too, for `hwbench accept`.")
+@click.option("--html", type=click.Path(path_type=Path), metavar="FILE", help="Write a page with the plan in words and pictures.")
 def command(**options: Any) -> None:
     """Search dp, tp, pp, vpp, cp, ep, ZeRO and FSDP, micro-batch, recomputed layers and schedule, and rank what fits.
 
@@ -44,7 +45,7 @@ def command(**options: Any) -> None:
 
     \b
     hwbench plan --model gpt3-175b --cluster dgx-a100-80gb --gpus 512 --global-batch 1536
-    hwbench plan --model llama3-70b --cluster dgx-h100 --gpus 256 --global-batch 512 --output PLAN.json
+    hwbench plan --model llama3-70b --cluster dgx-h100 --gpus 256 --global-batch 512 --output PLAN.json --html plan.html
     """
     from hwbench.planner.explore import DEFAULT_SCHEDULES
     from hwbench.planner.plan import no_layout, plan
@@ -67,6 +68,11 @@ def command(**options: Any) -> None:
     )
     if options["output"] is not None:
         write_atomic(options["output"], to_json(made, pretty=True))
+    if options["html"] is not None:
+        from hwbench.reports._plan_page import render
+
+        write_atomic(options["html"], render(made).encode())
+        click.echo(f"page: {options['html']}", err=options["as_json"])
     if options["as_json"]:
         click.echo(to_json(made, pretty=True), nl=False)
     elif made.entries:

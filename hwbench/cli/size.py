@@ -64,6 +64,7 @@ TIME = Duration()
 @click.option("--results", type=click.Path(path_type=Path), default=Path("hwbench-results"), show_default=True, help="The results folder.")
 @click.option("--json", "as_json", is_flag=True, help="Print the answer as JSON.")
 @click.option("--output", type=click.Path(path_type=Path), metavar="FILE.json", help="Write the answer there too.")
+@click.option("--html", type=click.Path(path_type=Path), metavar="FILE", help="Write a page with the answer in words and pictures.")
 def command(**options: Any) -> None:
     """Say how many nodes of which cluster train a model in time: layout, step time by parts, memory, days, price, energy.
 
@@ -73,18 +74,34 @@ def command(**options: Any) -> None:
     \b
     hwbench size --model gpt3-175b --tokens 300B --deadline 30d --cluster dgx-a100-80gb,dgx-h100
     hwbench size --model llama3-8b --tokens 1T --budget 500k --cluster dgx-h100 --price-usd-per-hour dgx-h100=24
-    hwbench size --model gpt2 --tokens 1B --cluster here
+    hwbench size --model gpt2 --tokens 1B --cluster here,dgx-h100 --html sizing.html
     hwbench size --model llama3-70b --serve --prompt-tokens 2000 --output-tokens 500 --users 200 --ttft 2s --tpot 50ms --cluster dgx-h100
     """
     answer, failure = _serving(options) if options["serve"] else _training(options)
     if options["output"] is not None:
         write_atomic(options["output"], to_json(answer, pretty=True))
+    if options["html"] is not None:
+        _write_page(answer, options["html"], as_json=options["as_json"])
     if options["as_json"]:
         click.echo(to_json(answer, pretty=True), nl=False)
     elif failure is None:
         _print(answer)
     if failure is not None:
         raise failure
+
+
+def _write_page(answer: SizingAnswer | ServingAnswer, path: Path, *, as_json: bool) -> None:
+    """The page, also where no cluster can: it says why."""
+    if isinstance(answer, ServingAnswer):
+        from hwbench.reports._serving_page import render as rendered
+
+        text = rendered(answer)
+    else:
+        from hwbench.reports._sizing_page import render
+
+        text = render(answer)
+    write_atomic(path, text.encode())
+    click.echo(f"page: {path}", err=as_json)
 
 
 def _print(answer: SizingAnswer | ServingAnswer) -> None:
