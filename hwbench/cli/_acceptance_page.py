@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from hwbench.core.prediction import Acceptance, Plan, Verdict
 from hwbench.core.units import format_bytes, format_rate, format_seconds
 
+OUTCOMES = ("pass", "fail", "can't tell")
 HOW = """\
 A measurement passes when all of its interval keeps the limit, and fails when none of it does; what lies across can't be told. Intervals
 are over processes, or with one process the middle 90 % of its samples. The limit of a training step is the upper end of the plan's 90 %
@@ -24,7 +25,7 @@ def _lines(plan: Plan, made: Acceptance) -> Iterator[str]:
         f"{plan.global_batch:,}. Runs: {', '.join(map(_cell, made.runs))}."
     )
     yield ""
-    yield from _table(("Node", "Outcome"), [(node, outcome) for node, outcome in made.nodes.items()])
+    yield from _table(("Node", "Outcome", *OUTCOMES), [(node, outcome, *_counts(made, node)) for node, outcome in made.nodes.items()])
     yield "## What was measured"
     yield ""
     columns = ("Outcome", "Node", "Workload", "Case", "Limit", "Measured", "Interval", "Why")
@@ -39,8 +40,16 @@ def _lines(plan: Plan, made: Acceptance) -> Iterator[str]:
     yield HOW
 
 
+def _counts(made: Acceptance, node: str) -> Iterator[str]:
+    """How many verdicts of each outcome a node has part in."""
+    mine = [one.outcome for one in made.verdicts if node in one.node.split(", ")]
+    return (str(mine.count(outcome)) for outcome in OUTCOMES)
+
+
 def _row(one: Verdict) -> tuple[str, ...]:
     limit = f"{'at least ' if one.unit != 's' else 'at most '}{_figure(one.promised, one.unit)}" if one.promised else "none"
+    if one.low == one.high == 0:
+        return one.outcome, one.node, one.workload, one.what, limit, "none", "none", one.why
     interval = f"{_figure(one.low, one.unit)} to {_figure(one.high, one.unit)}"
     return one.outcome, one.node, one.workload, one.what, limit, _figure(one.measured, one.unit), interval, one.why
 

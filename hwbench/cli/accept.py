@@ -28,8 +28,8 @@ from hwbench.core.prediction import Acceptance, Plan
 def command(runs: tuple[str, ...], plan_file: Path, tolerance: float, results: Path, as_json: bool, output: Path | None) -> None:
     """Say for every workload and every node whether it keeps what the plan promised: pass, fail or can't tell.
 
-    RUNs are made on the delivered cluster with `hwbench run`, one for all nodes or one a node. Prints one Markdown page for the supplier.
-    Exit status 1 tells that something fails; what can't be told does not fail.
+    RUNs are made on the delivered cluster with `hwbench run`: one for all nodes, one a node, or several of either; repeated cases count as
+    more processes. Prints one Markdown page for the supplier. Exit status 1 tells that something fails; what can't be told does not fail.
 
     \b
     hwbench plan --model llama3-70b --cluster dgx-h100 --gpus 256 --global-batch 512 --output PLAN.json
@@ -38,21 +38,23 @@ def command(runs: tuple[str, ...], plan_file: Path, tolerance: float, results: P
     """
     from hwbench.planner.accept import FAIL, accept
 
-    from ._acceptance import delivered, measured, promises
+    from ._acceptance import Folder, delivered, measured, promises, unmeasured
     from ._acceptance_page import page
     from .report import installed_workloads
 
     plan = read_json(plan_file, Plan, what="plan")
-    folders = dict.fromkeys(store.find_run(results, wanted) for wanted in runs)
-    read = [store.read_run(folder) for folder in folders]
+    paths = dict.fromkeys(store.find_run(results, wanted) for wanted in runs)
+    folders = [Folder(store.read_run(path), store.records_by_node(path)) for path in paths]
+    read = [folder.run for folder in folders]
     workloads = installed_workloads(read)
-    cases = measured(read, workloads)
+    cases = measured(folders, workloads)
     made: Acceptance = accept(
         plan,
         [one for one, _ in cases],
-        list(delivered(read)),
+        delivered(read),
         promises(plan, cases, workloads, tolerance / 100),
         runs=tuple(run.header.id for run in read),
+        unmeasured=unmeasured(folders, cases),
     )
     text = page(plan, made)
     if output is not None:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 from hwbench.core.prediction import Acceptance, Plan, PlanEntry, Verdict
+from hwbench.core.record import Case
 from hwbench.core.summary import Throughput
 from hwbench.core.units import format_seconds
 
@@ -25,6 +26,14 @@ class Measured(NamedTuple):
 
     row: Throughput
     hosts: tuple[str, ...]
+
+
+class Unmeasured(NamedTuple):
+    """A case that a node did not do, and why."""
+
+    case: Case
+    host: str
+    why: str
 
 
 class Promise(NamedTuple):
@@ -47,11 +56,19 @@ PromiseOf = Callable[[Throughput], Promise]
 
 
 def accept(
-    plan: Plan, measured: Sequence[Measured], delivered: Sequence[Delivered], promise_of: PromiseOf, *, runs: tuple[str, ...]
+    plan: Plan,
+    measured: Sequence[Measured],
+    delivered: Sequence[Delivered],
+    promise_of: PromiseOf,
+    *,
+    runs: tuple[str, ...],
+    unmeasured: Sequence[Unmeasured] = (),
 ) -> Acceptance:
-    """Every verdict, each node's outcome, and what nobody measured."""
-    verdicts = (*_inventories(plan, delivered), *(_judged(plan, one, promise_of) for one in measured))
-    hosts = sorted({host for one in measured for host in one.hosts} | {one.host for one in delivered})
+    """Every verdict, each node's outcome, and what nobody measured. Of what failed on a node nothing can be told."""
+    judged = (*(_judged(plan, one, promise_of) for one in measured), *map(_failed, unmeasured))
+    verdicts = (*_inventories(plan, delivered), *judged)
+    alone = {one.host for one in delivered} | {one.host for one in unmeasured}
+    hosts = sorted({host for one in measured for host in one.hosts} | alone)
     nodes = {host: worst(one.outcome for one in verdicts if host in one.node.split(", ")) for host in hosts}
     return Acceptance(
         cluster=plan.cluster,
@@ -100,6 +117,14 @@ def _judged(plan: Plan, one: Measured, promise_of: PromiseOf) -> Verdict:
         outcome=outcome,
         why=why,
     )
+
+
+def _failed(one: Unmeasured) -> Verdict:
+    case = one.case
+    return Verdict(
+        workload=case.workload, node=one.host, what=f"{case.layout} {case.dtype}", promised=0.0, measured=0.0, low=0.0, high=0.0, unit="",
+        outcome=UNSURE, why=f"not measured, {one.why}",
+    )  # fmt: skip
 
 
 def _interval(row: Throughput) -> tuple[float, float]:

@@ -1,10 +1,11 @@
 """The results folder: one folder a run, `run.json` and append-only `records-HOST.jsonl`; nothing is ever pickled or executed."""
 
 from .find import find_run, list_runs
-from .read import read_header, read_run
+from .read import NodeRecords, read_header, read_run, records_by_node
 from .write import append, check_writable, create_run, join_run, new_run_id, node_writing, writing
 
 __all__ = [
+    "NodeRecords",
     "append",
     "check_writable",
     "create_run",
@@ -15,5 +16,6 @@ __all__ = [
     "node_writing",
     "read_header",
     "read_run",
+    "records_by_node",
     "writing",
 ]

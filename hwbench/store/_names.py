@@ -1,5 +1,6 @@
 """Names of the files in a run's folder, in one place."""
 
+from pathlib import Path
 from typing import Final
 
 HEADER: Final = "run.json"
@@ -10,6 +11,11 @@ NODES_PATTERN: Final = "node-*.json"
 def records_file(host: str) -> str:
     """The records file of one node; characters that a file name can't hold become '_'."""
     return f"records-{_safe(host)}.jsonl"
+
+
+def records_host(path: Path) -> str:
+    """The host that a records file is named after."""
+    return path.name.removeprefix("records-").removesuffix(".jsonl")
 
 
 def node_file(node: int, host: str) -> str:

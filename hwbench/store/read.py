@@ -10,7 +10,7 @@ from hwbench.core import codec
 from hwbench.core.errors import UserError
 from hwbench.core.record import SCHEMA, Node, NodeHeader, NodeOutcome, Record, Run, RunHeader
 
-from ._names import HEADER, NODES_PATTERN, RECORDS_PATTERN, outcomes_file
+from ._names import HEADER, NODES_PATTERN, RECORDS_PATTERN, outcomes_file, records_file, records_host
 
 
 class _Versioned(msgspec.Struct):
@@ -26,6 +26,14 @@ class Line(NamedTuple):
     path: Path
     offset_bytes: int
     length_bytes: int
+
+
+class NodeRecords(NamedTuple):
+    """What one launcher wrote into a run's folder."""
+
+    host: str
+    """As its ranks call it; where it measured nothing as in its file's name, with '_' for characters that a name can't hold."""
+    records: tuple[Record, ...]
 
 
 def read_header(folder: Path) -> RunHeader:
@@ -49,6 +57,17 @@ def read_run(folder: Path) -> Run:
     known = {_identity(record) for record in records}
     finished = all((case.key, case.process) in known for case in header.cases)
     return Run(path=str(folder), header=header, records=records, problems=tuple(problems), finished=finished, nodes=nodes)
+
+
+def records_by_node(folder: Path) -> tuple[NodeRecords, ...]:
+    """The settled records of each node's own file, by host: nodes that measured the same case each by itself all count."""
+    found = []
+    for path in sorted(folder.glob(RECORDS_PATTERN)):
+        records = tuple(line.record for line in _settled(_read_lines(path, [])))
+        hosts = {rank.host for record in records if record.measurement is not None for rank in record.measurement.ranks}
+        own = next((host for host in hosts if records_file(host) == path.name), records_host(path))
+        found.append(NodeRecords(own, records))
+    return tuple(found)
 
 
 def _nodes(folder: Path, problems: list[str]) -> tuple[Node, ...]:

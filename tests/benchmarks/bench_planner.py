@@ -53,9 +53,8 @@ def one_plan(name: str, cluster: str, accelerators: int, batch: int, schedules: 
     taken = seconds(lambda: plan(model, profile, sends, accelerators=accelerators, global_batch=batch, schedules=schedules))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     best = made.entries[0]
-    print(
-        f"{name} on {accelerators:,} of {cluster}, {', '.join(schedules)}: {taken:.2f} s, {made.tried:,} layouts, {made.fitted:,} fit; process peak {peak:.0f} MiB"
-    )
+    print(f"{name} on {accelerators:,} of {cluster}, {', '.join(schedules)}:")
+    print(f"    {taken:.2f} s, {made.tried:,} layouts, {made.fitted:,} fit; process peak {peak:.0f} MiB")
     print(f"    {best.prediction.step_time_s:.2f} s  {best.layout.text}")
 
 
