@@ -69,6 +69,11 @@ def usable_cpus(inventory: Inventory) -> int:
     return state.usable_cpus() if effective is None else max(1, min(int(effective), state.usable_cpus()))
 
 
+def slots(inventory: Inventory, device: str) -> int:
+    """Ranks that a machine can hold on this kind of device."""
+    return usable_cpus(inventory) if device == "cpu" else _accelerators(inventory)
+
+
 def _join(place: Place, inventory: Inventory) -> protocol.Join:
     return protocol.Join(
         node=place.node,
@@ -85,7 +90,7 @@ def _node(place: Place, inventory: Inventory, interface: str | None) -> NodeHead
         node=place.node,
         host=socket.gethostname(),
         started_at=_utc_now(),
-        slots=_accelerators(inventory) or usable_cpus(inventory),
+        slots=slots(inventory, origin.device_of("auto", inventory)),
         interface=interface,
         inventory=inventory,
         versions=origin.versions(),

@@ -2,6 +2,7 @@
 
 from typing import Any, Literal
 
+from hwbench.core.record import ScalingMode
 from hwbench.core.value import Value
 from hwbench.core.workload import Cost
 
@@ -36,6 +37,10 @@ class Suite(Value):
     time_budget_s: float | None = None
     longest_step_s: float = 0.2
     """What is short enough for `sizes`, as guessed from the rates of a product and of memory."""
+    world_size: int | None = None
+    """Ranks of the layouts that the word `all` among `layouts` stands for."""
+    scaling: ScalingMode = "weak"
+    """strong: the configuration's batch is that of all ranks together, which divide it."""
     host: bool = False
     """Whether the CPUs are measured too where the run is one of an accelerator: entries for CPUs, beside those for accelerators."""
     each_node: bool = False

@@ -9,13 +9,14 @@ from dataclasses import dataclass, replace
 import torch
 from torch.distributed.device_mesh import DeviceMesh
 
-from hwbench.core import codec, registry
+from hwbench.core import registry
 from hwbench.core.layout import Layout, parse_layout
 from hwbench.core.parallel import MESH_AXES, SPLIT_ORDER, Split, Step
 from hwbench.core.record import Case
 from hwbench.core.workload import Check, Context, Training, Workload
 
 from . import compiling
+from .cases import config_of_rank
 from .stepping import accumulated, training_step
 
 RANK_ORDER = ("pp", "dp", "fsdp", "cp", "tp", "branches", "place")
@@ -35,7 +36,7 @@ class Built:
 def build(case: Case, context: Context) -> Built:
     """The step of a case on this rank. Kernels run undivided on every rank; a training step is divided by its layout."""
     workload = registry.load("workloads", case.workload, Workload)
-    config = codec.convert(case.config, workload.config, source=case.workload)
+    config = config_of_rank(case, workload)
     layout = parse_layout(case.layout)
     if workload.kind == "training":
         rank = data_rank(layout, context.rank)

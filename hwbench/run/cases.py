@@ -11,13 +11,19 @@ from hwbench.core import codec, registry
 from hwbench.core.errors import UserError, unknown_name
 from hwbench.core.layout import Layout, parse_layout
 from hwbench.core.parallel import Split
-from hwbench.core.record import Case
+from hwbench.core.record import Case, ScalingMode
 from hwbench.core.suite import Entry, Suite, Tried
 from hwbench.core.value import Value
 from hwbench.core.workload import DTYPE_BYTES, Cost, Workload, WorkloadKind
 
+from .enumerating import enumerated
+
 UNDIVIDED: Final = ("single", "dp")
 """Axes under which a workload without parameters to train can run: every rank does all of it."""
+BATCH: Final = "micro_batch"
+"""The setting that scaling is about: samples of a rank's micro-batch."""
+ALL: Final = "all"
+"""Among layouts: every one that the workload can run under at the suite's world size, and `single`."""
 _SPLIT: Final = re.compile(r",(?![^\[{]*[\]}])")
 """A comma outside of brackets."""
 
@@ -87,10 +93,31 @@ def _of_entry(entry: Entry, suite: Suite, device: str, tried: Tried | None) -> I
     layouts = entry.layouts if entry.layouts is not None else suite.layouts
     dtypes = entry.dtypes if entry.dtypes is not None else suite.dtypes
     compiled = entry.compile if entry.compile is not None else suite.compile
-    for settings, layout, dtype, compile_ in itertools.product(_sweep(_spelled_out(entry.set, workload)), layouts, dtypes, compiled):
+    for settings, dtype in itertools.product(_sweep(_spelled_out(entry.set, workload)), dtypes):
         whole = _size(entry, settings, workload, dtype, tried, suite.longest_step_s) | settings
-        case = _case(entry.workload, workload, whole, parse_layout(layout), dtype, device)
-        yield msgspec.structs.replace(case, compile=compile_)
+        meant = dict.fromkeys(layout for word in layouts for layout in _meant(word, suite, entry.workload, workload, whole, dtype))
+        for layout, compile_ in itertools.product(meant, compiled):
+            case = _case(entry.workload, workload, whole, parse_layout(layout), dtype, device, suite.scaling)
+            yield msgspec.structs.replace(case, compile=compile_)
+
+
+def _meant(word: str, suite: Suite, name: str, workload: Workload, settings: dict[str, Any], dtype: str) -> tuple[str, ...]:
+    """The layouts that a word means: itself, or for `all` those of the suite's world size under which the workload can run."""
+    if word != ALL:
+        return (word,)
+    if suite.world_size is None:
+        raise UserError("layout all: at how many ranks?", hint="give --world-size N")
+    config = codec.convert(settings, workload.config, source=f"workload {name}")
+    known, cost = codec.to_builtins(config), workload.cost(config, dtype)
+    legal = [layout for layout in enumerated(suite.world_size) if _runs(workload, layout, known, cost, suite.scaling)]
+    return ("single", *(layout.text for layout in legal))
+
+
+def _runs(workload: Workload, layout: Layout, config: Mapping[str, Any], cost: Cost, scaling: ScalingMode) -> bool:
+    if workload.kind != "training":
+        return set(layout.axes()) <= set(UNDIVIDED)
+    divisible = scaling == "weak" or config.get(BATCH, 0) % _shares(layout) == 0
+    return divisible and not refusal(layout, config, cost)
 
 
 def _size(entry: Entry, settings: dict[str, Any], workload: Workload, dtype: str, tried: Tried | None, longest_s: float) -> dict[str, Any]:
@@ -134,13 +161,16 @@ def _sweep(settings: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         yield dict(zip(settings, combination, strict=True))
 
 
-def _case(name: str, workload: Workload, settings: dict[str, Any], layout: Layout, dtype: str, device: str) -> Case:
+def _case(name: str, workload: Workload, settings: dict[str, Any], layout: Layout, dtype: str, device: str, scaling: ScalingMode) -> Case:
     if dtype not in DTYPE_BYTES:
         raise unknown_name("dtype", dtype, DTYPE_BYTES)
     config = codec.convert(settings, workload.config, source=f"workload {name}")
     settings = codec.to_builtins(config)
     _check_layout(name, workload, layout, settings, workload.cost(config, dtype))
-    return Case(workload=name, config=settings, layout=layout.text, dtype=dtype, device=device)
+    strong = scaling == "strong" and workload.kind == "training" and _shares(layout) > 1
+    case = Case(workload=name, config=settings, layout=layout.text, dtype=dtype, device=device, scaling="strong" if strong else "weak")
+    config_of_rank(case, workload)
+    return case
 
 
 def _check_layout(name: str, workload: Workload, layout: Layout, config: Mapping[str, Any], cost: Cost) -> None:
@@ -186,9 +216,28 @@ def too_few_cpus(case: Case, cpus: int, nodes: int = 1) -> str:
 
 
 def cost_of(case: Case) -> Cost:
-    """What one step of a case costs on one undivided rank."""
+    """What one micro-batch of a case's step costs on one undivided rank."""
     workload = registry.load("workloads", case.workload, Workload)
-    return workload.cost(codec.convert(case.config, workload.config, source=f"workload {case.workload}"), case.dtype)
+    return workload.cost(config_of_rank(case, workload), case.dtype)
+
+
+def config_of_rank(case: Case, workload: Workload) -> Value:
+    """The configuration as a rank runs it: under strong scaling its share of the batch. UserError where that can't be divided."""
+    config = codec.convert(case.config, workload.config, source=f"workload {case.workload}")
+    if case.scaling == "weak":
+        return config
+    shares, whole = _shares(parse_layout(case.layout)), getattr(config, BATCH, 0)
+    if not whole or whole % shares:
+        raise UserError(
+            f"strong scaling of {case.workload} under {case.layout}: {BATCH}={whole} can't be shared evenly by {shares}",
+            hint=f"dp·fsdp·microbatches has to divide {BATCH}, which is the whole batch here",
+        )
+    return msgspec.structs.replace(config, **{BATCH: whole // shares})
+
+
+def _shares(layout: Layout) -> int:
+    """Into how many micro-batches, over all ranks, a step's batch is divided."""
+    return layout.data_ranks * layout.microbatches
 
 
 def kind_of(case: Case) -> WorkloadKind:

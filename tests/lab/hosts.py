@@ -3,6 +3,7 @@
 Nothing of it touches the machine's own network: bridge and cables lie in namespaces too, and everything goes with them.
 """
 
+import itertools
 import os
 import shutil
 import subprocess
@@ -17,6 +18,9 @@ _BURST_S: Final = 1 / 250
 """A token bucket is filled once a tick of the kernel's clock (250 Hz): with a smaller burst it never reaches the rate (tc-tbf(8))."""
 _SMALLEST_BURST_BYTES: Final = 1 << 17
 """A veth hands over up to 64 KiB at once; a bucket that can't hold that drops it."""
+
+
+_LABS: Final = itertools.count()
 
 
 @dataclass(frozen=True)
@@ -79,7 +83,7 @@ def missing() -> str:
 @contextmanager
 def lab(count: int, *, bound: bool = True) -> Iterator[Lab]:
     """So many hosts, `bound` to a CPU each where there are enough; all is removed when the context is left."""
-    prefix = f"hwb{os.getpid()}"
+    prefix = f"hwb{os.getpid()}x{next(_LABS)}"
     available = sorted(os.sched_getaffinity(0))
     share = bound and len(available) >= count
     hosts = tuple(
