@@ -35,6 +35,8 @@ class Contest:
     allowance_s: float
     """Wall time that it may take."""
     sizes: duel_plan.Sizes
+    cpus: tuple[int, ...] = ()
+    """CPUs on which rounds may be; none where the system is to choose."""
     rounds_per_process: int = duel_plan.MOST_ROUNDS_PER_PROCESS
     workers: list[duel.Worker] = field(default_factory=list)
     process: int = 0
@@ -73,6 +75,7 @@ def begin(of: duel.Duel, job: Job, places: tuple[Place, Place], index: int, allo
         orders=orders,
         allowance_s=allowance_s,
         sizes=duel_plan.sizes(max(one["call_s"] for one in warmed), (allowance_s - spent_s) / crowd),
+        cpus=tuple(sorted(os.sched_getaffinity(0))) if job.device == "cpu" and hasattr(os, "sched_getaffinity") else (),
         workers=workers,
         process=process,
         respawn_s=made_s,
@@ -99,13 +102,15 @@ def label(name: str, base: dict[str, str], candidate: dict[str, str], dtype: str
 def play(of: duel.Duel, contest: Contest, number: int, dice: random.Random) -> list[Block]:
     """One round: block pairs, the sides of each in random order; both processes are replaced first where it is time.
 
-    Both are, together: a pair of processes is then one replicate, which the analysis may leave out or swap as a whole.
+    Both are, together: a pair of processes is then one replicate, which the analysis may leave out or swap as a whole. Both sides of
+    a round run on the same CPU, drawn anew for each: left alone, the scheduler may give each version a CPU of its own.
     """
     began_s = time.monotonic()
     if contest.rounds_of_process >= contest.rounds_per_process:
         _respawn(of, contest)
     round_began_s = time.monotonic()
-    order = {"do": "block", "samples": contest.sizes.samples, "repeat": contest.sizes.repeat}
+    cpu = dice.choice(contest.cpus) if contest.cpus else None
+    order = {"do": "block", "samples": contest.sizes.samples, "repeat": contest.sizes.repeat, "cpu": cpu}
     blocks = []
     for pair, side in duel_plan.block_order(contest.sizes.pairs, dice):
         found = duel.ask(of, contest.workers[side], order, f"measuring {contest.name}")

@@ -151,7 +151,8 @@ def _serve(connection: socket.socket) -> None:
             elif order["do"] == "warm":
                 answer = _warmed(kernel, order["limit_s"])
             else:
-                answer = _block(kernel, order["samples"], order["repeat"])
+                with _kept_on(order["cpu"]):
+                    answer = _block(kernel, order["samples"], order["repeat"])
         except BaseException as error:
             _send(connection, _failure(error))
             raise
@@ -237,6 +238,20 @@ def _block(kernel: dict[str, Any], samples: int, repeat: int) -> dict[str, list[
         after = usage(who)
         rows.append((wall // repeat, cpu // repeat, after.ru_nivcsw - before.ru_nivcsw, after.ru_minflt - before.ru_minflt))
     return _columns(rows)
+
+
+@contextlib.contextmanager
+def _kept_on(cpu: int | None) -> Iterator[None]:
+    """Keep this thread on one CPU; where that is not allowed, or for None, it stays where the system puts it."""
+    before = os.sched_getaffinity(0) if cpu is not None else set()
+    with contextlib.suppress(OSError):
+        if cpu is not None:
+            os.sched_setaffinity(0, {cpu})
+    try:
+        yield
+    finally:
+        if cpu is not None:
+            os.sched_setaffinity(0, before)
 
 
 def _queued_block(step: Callable[[], object], queue: Any, samples: int, repeat: int) -> dict[str, list[int]]:

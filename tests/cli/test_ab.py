@@ -184,7 +184,7 @@ def test_a_signal_leaves_no_process_no_worktree_and_the_rounds_so_far(
 
 @pytest.mark.heavy
 def test_the_same_code_against_itself_tells_what_could_be_seen_here(project: Path) -> None:
-    words = ("doctor", "--aa", "mine.py", "--budget", "8s", "--json")
+    words = ("doctor", "--aa", "mine.py", "--budget", "20s", "--json")
     done = subprocess.run(
         [sys.executable, "-m", "hwbench", *words], cwd=project, env=environment(), capture_output=True, text=True, timeout=240, check=False
     )
