@@ -82,7 +82,9 @@ def execute(cases: tuple[Case, ...], options: Options, logs: Path, team: nodes.T
             left=schedule.Left(cases=len(cases), launches=len(groups), most_s=_most_s(options)),
             team=team,
         )
-        for group in groups:
+        for number, group in enumerate(groups, start=1):
+            wider = sum(one.world_size > group.world_size for one in groups[number:])
+            course.left = msgspec.structs.replace(course.left, launches=len(groups) - number, wider=wider)
             yield from _group(group, course)
 
 
@@ -95,7 +97,6 @@ def _most_s(options: Options) -> float:
 def _group(group: schedule.Group, course: _Course) -> Iterator[Event]:
     """All cases of a group, in as many launches as failures make necessary."""
     waiting = list(group.cases)
-    course.left = msgspec.structs.replace(course.left, launches=course.left.launches - 1)
     spread = course.team if group.world_size > 1 else None
     if refusal := casework.too_few_cpus(waiting[0], course.options.cpus, spread.place.nodes if spread else 1):
         refusal += f" (the fewest CPUs are {spread.cpus}, on {spread.fewest})" if spread else ""

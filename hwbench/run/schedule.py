@@ -35,6 +35,8 @@ class Left(Value):
 
     cases: int
     launches: int
+    wider: int = 0
+    """Of these, how many have more ranks than the launch that `launch_s` was seen at: ranks import torch at the same time, and meet."""
     launch_s: float = FIRST_LAUNCH_S
     case_s: float | None = None
     """What a case took on average so far, None before the first."""
@@ -84,8 +86,13 @@ def share_s(left: Left) -> float | None:
         return left.most_s
     if left.budget_s < SMALLEST_SHARE_S:
         return None
-    equal_s = (left.budget_s - left.launches * left.launch_s) / max(left.cases, 1)
+    equal_s = (left.budget_s - _launches_s(left)) / max(left.cases, 1)
     return min(max(SMALLEST_SHARE_S, equal_s - left.overrun_s), left.most_s)
+
+
+def _launches_s(left: Left) -> float:
+    """What the launches to come take: those of more ranks twice as long (3.6 s and 7 s for one and two ranks on two busy cores)."""
+    return (left.launches + left.wider) * left.launch_s
 
 
 def affords_launch(left: Left) -> bool:
@@ -98,7 +105,7 @@ def left_s(left: Left) -> float:
     each_s = share_s(left) or 0.0
     if left.case_s is not None:
         each_s = min(each_s + left.overrun_s, left.case_s)
-    estimate_s = left.launches * left.launch_s + left.cases * each_s
+    estimate_s = _launches_s(left) + left.cases * each_s
     return estimate_s if left.budget_s is None else max(0.0, min(estimate_s, left.budget_s))
 
 

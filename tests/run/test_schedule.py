@@ -18,6 +18,7 @@ left = st.builds(
     schedule.Left,
     cases=st.integers(1, 100),
     launches=st.integers(0, 20),
+    wider=st.integers(0, 20),
     launch_s=seconds,
     case_s=st.none() | seconds,
     overrun_s=seconds,
@@ -61,6 +62,7 @@ def test_without_a_budget_every_case_gets_the_same() -> None:
 def test_the_budget_is_divided_after_launches_and_overruns() -> None:
     assert schedule.share_s(schedule.Left(cases=10, launches=2, launch_s=5, budget_s=60)) == 5
     assert schedule.share_s(schedule.Left(cases=10, launches=2, launch_s=5, overrun_s=1, budget_s=60)) == 4
+    assert schedule.share_s(schedule.Left(cases=10, launches=2, wider=1, launch_s=5, budget_s=60)) == 4.5
     assert schedule.share_s(schedule.Left(cases=10, launches=2, launch_s=5, budget_s=0.1)) is None
     assert schedule.affords_launch(schedule.Left(cases=1, launches=0, launch_s=5, budget_s=6))
     assert not schedule.affords_launch(schedule.Left(cases=1, launches=0, launch_s=5, budget_s=5))
