@@ -25,6 +25,19 @@ def plots(found: Found) -> tuple[Plot, ...]:
     return tuple(plot for plot in _all(found) if plot is not None)
 
 
+def shown(drawn: Iterable[Plot]) -> frozenset[str]:
+    """The workloads whose cases these plots show."""
+    ids = [plot.id for plot in drawn]
+    return frozenset(name for name, begin in _DRAWN.items() if any(id_.startswith(begin) for id_ in ids))
+
+
+_DRAWN: Final = {
+    "bandwidth": ("ceiling-bandwidth", "ceiling-threads"), "latency": ("ceiling-latency",), "matmul": ("ceiling-product",),
+    "collective": ("ceiling-busbw",), "transfer": ("ceiling-transfers",), "disk": ("ceiling-disk",),
+}  # fmt: skip
+"""Workload -> how the ids of its plots begin."""
+
+
 def _all(found: Found) -> Iterator[Plot | None]:
     yield _bandwidth(found)
     yield _latency(found)

@@ -10,7 +10,7 @@ from hwbench.core.units import format_fraction, significant
 
 from . import _text
 from ._axes import PLAIN, decades
-from ._palette import ROOF_COLOUR, dash, layout_order, symbol, symbol_sign, workload_colours
+from ._palette import FILLING_WORDS, ROOF_COLOUR, SYMBOL_SIGNS, SYMBOLS, dash, filling, layout_order, mark, workload_colours
 from ._plot import AXIS_PX, WIDE, Key, Plot, clean, figure, hover, titled
 
 HEIGHT_PX: Final = 460
@@ -125,10 +125,13 @@ def _points(points: Sequence[Throughput], summary: Summary, order: Sequence[str]
     import plotly.graph_objects as go
 
     colours, several = workload_colours(summary), len(summary.runs) > 1
+    places = list(colours)
     traces = []
     for (workload, layout), group in groupby(points, key=lambda row: (row.workload, row.layout)):
         rows = list(group)
-        marker = {"color": colours[workload], "symbol": symbol(order.index(layout)), "size": 11, "line": {"width": 1, "color": "#ffffff"}}
+        shape, fill = SYMBOLS[mark(places.index(workload))], filling(order.index(layout))
+        edge = {"width": 2} if "open" in fill else {"width": 1, "color": "#ffffff"}
+        marker = {"color": colours[workload], "symbol": f"{shape}{fill}", "size": 11, "opacity": 0.9, "line": edge}
         traces.append(
             go.Scatter(
                 x=[row.intensity_flops_per_byte for row in rows],
@@ -195,8 +198,10 @@ def _roof_labels(places: Sequence[_Place], window: _Window) -> list[dict[str, An
 def _keys(summary: Summary, order: Sequence[str], places: Sequence[_Place], points: Sequence[Throughput]) -> tuple[Key, ...]:
     colours = workload_colours(summary)
     shown, layouts = dict.fromkeys(row.workload for row in points), {row.layout for row in points}
-    kinds = [Key(workload, colour=colours[workload]) for workload in shown]
-    shapes = [Key(layout, sign=symbol_sign(index)) for index, layout in enumerate(order) if layout in layouts]
+    signs = {workload: SYMBOL_SIGNS[mark(index)] for index, workload in enumerate(colours)}
+    kinds = [Key(workload, colour=colours[workload], sign=signs[workload]) for workload in shown]
+    fills = [(layout, FILLING_WORDS[index % len(FILLING_WORDS)]) for index, layout in enumerate(order) if layout in layouts]
+    shapes = [Key(f"{fill}: {layout}", sign="○" if "hollow" in fill else "●") for layout, fill in fills] if len(fills) > 1 else []
     lines = [Key(f"roofs of {place.name}: {_rates(place)}", dash=dash(order.index(place.layout))) for place in places]
     return (*kinds, *shapes, *lines)
 

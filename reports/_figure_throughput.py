@@ -7,16 +7,19 @@ from hwbench.core.summary import Summary, Throughput
 from hwbench.core.units import format_fraction
 
 from . import _text
+from ._figure_sweeps import swept
 from ._palette import workload_colours
 from ._plot import BAR_OFFSET, BAR_WIDTH, Plot, Row, hover, intervals, rows_figure
 
 
-def plots(summary: Summary) -> tuple[Plot, ...]:
-    """The plots, one a workload and unit, in the report's order."""
+def plots(summary: Summary, elsewhere: frozenset[str] = frozenset()) -> tuple[Plot, ...]:
+    """The plots, one a workload and unit, in the report's order; sweeps and the workloads that are drawn elsewhere are left out."""
     colours = workload_colours(summary)
     groups: dict[tuple[str, str], list[Throughput]] = {}
+    curves = swept(summary)
     for row in summary.throughput:
-        groups.setdefault((row.workload, row.rate_unit), []).append(row)
+        if row.workload not in elsewhere and (row.workload, row.rate_unit) not in curves:
+            groups.setdefault((row.workload, row.rate_unit), []).append(row)
     return tuple(_plot(f"rate-{index}", name, rows, colours[name]) for index, ((name, _), rows) in enumerate(groups.items(), start=1))
 
 

@@ -1,4 +1,4 @@
-"""One colour a workload across all plots, told apart without full colour vision, and marker shapes and dashes for layouts.
+"""One colour and shape a workload across all plots, told apart without full colour vision; fillings and dashes for layouts.
 
 The eight colours have a contrast of at least 3:1 against both backgrounds (WCAG 2.2, 1.4.11) and differ by at least 20 (CIE76) from each
 other, also as simulated for deuteranopia and protanopia (Machado, Oliveira, Fernandes 2009). Colour is never the only sign.
@@ -15,6 +15,8 @@ PART_COLOURS: Final = ("#77aadd", "#ee8866", "#44bb99", "#eedd88", "#ffaabb", "#
 ROOF_COLOUR: Final = "#7a8594"
 SYMBOLS: Final = ("circle", "square", "diamond", "triangle-up", "cross", "star", "hexagon", "triangle-down")
 SYMBOL_SIGNS: Final = ("●", "■", "◆", "▲", "✚", "★", "⬢", "▼")
+FILLINGS: Final = ("", "-open", "-dot", "-open-dot")
+FILLING_WORDS: Final = ("filled", "hollow", "filled, with a dot", "hollow, with a dot")
 DASHES: Final = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
 LIGHT_BACKGROUND: Final = "#ffffff"
 DARK_BACKGROUND: Final = "#161b22"
@@ -31,14 +33,14 @@ def layout_order(summary: Summary) -> tuple[str, ...]:
     return tuple(sorted(sizes, key=lambda layout: (sizes[layout], layout != "single", layout)))
 
 
-def symbol(index: int) -> str:
-    """The marker of the layout at this place of the order."""
-    return SYMBOLS[index % len(SYMBOLS)]
+def mark(index: int) -> int:
+    """Which of the marker shapes the workload at this place has: no two of the first 64 share both colour and shape."""
+    return (index + index // len(WORKLOAD_COLOURS)) % len(SYMBOLS)
 
 
-def symbol_sign(index: int) -> str:
-    """The same marker as a character, for a legend."""
-    return SYMBOL_SIGNS[index % len(SYMBOL_SIGNS)]
+def filling(index: int) -> str:
+    """How the markers of the layout at this place are filled, as the end of plotly's name of a shape; from the fifth on they repeat."""
+    return FILLINGS[index % len(FILLINGS)]
 
 
 def dash(index: int) -> str:

@@ -10,6 +10,8 @@ from hwbench.core.units import UNKNOWN, format_bytes, format_count, format_fract
 
 from . import _text
 
+MOST_CASES: Final = 20
+"""As many cases as a note names: a page of names is not read."""
 _NUMBERS: Final = re.compile(r"\d[\d.,]*")
 
 
@@ -97,7 +99,10 @@ def _first_of(notes: Sequence[str]) -> str:
 
 
 def _cases(names: Sequence[str], total: int) -> str:
-    return f"all {total} cases" if len(names) == total > 1 else "; ".join(names)
+    if len(names) == total > 1:
+        return f"all {total} cases"
+    left = f"; and {len(names) - MOST_CASES} more" if len(names) > MOST_CASES else ""
+    return "; ".join(names[:MOST_CASES]) + left
 
 
 def roofs(summary: Summary) -> Table:

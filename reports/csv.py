@@ -8,7 +8,8 @@ import msgspec
 
 from hwbench.core.summary import Report, Summary, Throughput
 
-_LEFT_OUT: Final = ("samples_s", "processes_s", "step_interval_s", "warnings", "gaps")
+_LEFT_OUT: Final = ("samples_s", "processes_s", "step_interval_s", "warnings", "gaps", "ranks", "split")
+_SPLIT: Final = ("compute_s", "exposed_communication_s", "bubble_s", "other_s")
 
 
 def render(summary: Summary) -> str:
@@ -21,7 +22,14 @@ def render(summary: Summary) -> str:
 
 
 def _columns() -> list[str]:
-    return [*(name for name in Throughput.__struct_fields__ if name not in _LEFT_OUT), "step_low_s", "step_high_s", "warnings", "gaps"]
+    return [
+        *(name for name in Throughput.__struct_fields__ if name not in _LEFT_OUT),
+        "step_low_s",
+        "step_high_s",
+        *_SPLIT,
+        "warnings",
+        "gaps",
+    ]
 
 
 def _row(row: Throughput) -> dict[str, Any]:
@@ -29,6 +37,8 @@ def _row(row: Throughput) -> dict[str, Any]:
     plain |= {"warnings": "; ".join(row.warnings), "gaps": "; ".join(row.gaps)}
     if row.step_interval_s is not None:
         plain |= {"step_low_s": row.step_interval_s.low, "step_high_s": row.step_interval_s.high}
+    if row.split is not None:
+        plain |= {name: getattr(row.split, name) for name in _SPLIT}
     return {name: _harmless(value) if isinstance(value, str) else value for name, value in msgspec.to_builtins(plain).items()}
 
 

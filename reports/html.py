@@ -11,6 +11,7 @@ from . import (
     _figure_samples,
     _figure_scaling,
     _figure_sizing,
+    _figure_sweeps,
     _figure_throughput,
     _machine,
     _sizing_words,
@@ -37,6 +38,7 @@ def render(summary: Summary) -> str:
         ceilings=_ceilings_tables.tables(summary.ceilings),
         ceiling_gaps=_ceilings_tables.gaps(summary.ceilings),
         recommendation=list(_sizing_words.sentences(summary.sizing)) if summary.sizing else [],
+        sweep_tables=_figure_sweeps.tables(summary),
         terms=terms(),
     )
 
@@ -75,12 +77,14 @@ _OF_SIZING: Final = {
 
 
 def _plots(summary: Summary) -> dict[str, Any]:
+    ceilings = _figure_ceilings.plots(summary.ceilings)
     return {
-        "throughput": _figure_throughput.plots(summary),
+        "throughput": _figure_throughput.plots(summary, _figure_ceilings.shown(ceilings)),
         "roofline": _figure_roofline.plot(summary),
         "off_roofline": _figure_roofline.unplaced(summary),
+        "sweeps": _figure_sweeps.plots(summary),
         "scaling": _figure_scaling.plot(summary),
-        "ceilings": _figure_ceilings.plots(summary.ceilings),
+        "ceilings": ceilings,
         "samples": _figure_samples.plot(summary),
         "sizing": _figure_sizing.plots(summary.sizing),
     }

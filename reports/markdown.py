@@ -6,7 +6,7 @@ from typing import Final
 
 from hwbench.core.summary import Report, Summary
 
-from . import _ceilings_tables, _machine, _tables
+from . import _ceilings_tables, _figure_sweeps, _machine, _tables
 from ._tables import Table
 
 _SPECIAL: Final = re.compile(r"([\\`*_{}\[\]<>#|~$@!&])")
@@ -35,6 +35,7 @@ def _blocks(summary: Summary) -> Iterator[str]:
 
 def _sections(summary: Summary) -> Iterator[tuple[str, list[Table]]]:
     yield "Throughput", [_tables.throughput(summary), _tables.by_run(summary), _tables.row_notes(summary)]
+    yield "Sweeps", list(_figure_sweeps.tables(summary))
     yield "Measured ceilings", [_tables.roofs(summary), *_ceilings_tables.tables(summary.ceilings)]
     yield "Scaling", [_tables.scaling(summary)]
     yield "Prediction against measurement", [_tables.verified(summary)]

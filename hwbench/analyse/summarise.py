@@ -18,7 +18,8 @@ from .configurations import configurations
 from .findings import findings
 from .fleet import fleet, sentences
 from .roofline import judged, roofs
-from .scaling import scaling, with_scaling_gaps
+from .scaling import curves, scaling, with_scaling_gaps
+from .sweeps import sweeps
 from .throughput import case_name, labelled, reading_order, rows
 
 LONGEST_FACT: Final = 120
@@ -63,6 +64,8 @@ def summarise(
         not_measured=lost,
         verified=tuple(verified),
         ceilings=tuple(found for found in map(measured_ceilings, runs) if _any_ceiling(found)),
+        sweeps=sweeps(runs, judged_rows, known),
+        curves=curves(scaled),
         sizing=sizing,
         warnings=(*(sentences(hosts) if hosts else ()), *_warnings(runs, judged_rows), *_uneven(nodes)),
         measured_fraction=_measured_fraction(facts),

@@ -353,6 +353,38 @@ class FactByNode(Value):
     values: tuple[str, ...]
 
 
+class SweepPoint(Value):
+    """One value of the swept setting."""
+
+    value: float
+    rate_per_s: float
+    """In the sweep's `rate_unit`."""
+    step_time_s: float
+    flops_per_s: float | None
+    """None where the workload counts none."""
+    roof_fraction: float | None
+    peak_bytes: int | None
+    """Of the rank that needs most; of the accelerator where there is one, else of the process."""
+    noisy: bool = False
+
+
+class SweepLine(Value):
+    """Cases that differ in the swept setting alone, by its value."""
+
+    about: dict[str, str]
+    """What tells this line from the others: names of settings, layout, dtype, device, threads, scaling or run, with their values."""
+    points: tuple[SweepPoint, ...]
+
+
+class Sweep(Value):
+    """One workload over one number of its settings, such as attention over the length of the sequence."""
+
+    workload: str
+    setting: str
+    rate_unit: str
+    lines: tuple[SweepLine, ...]
+
+
 class Summary(Value):
     """Everything a report of one or more runs shows."""
 
@@ -377,6 +409,10 @@ class Summary(Value):
     """Predicted beside measured, for every training step of runs that measured the ceilings too."""
     ceilings: tuple[Ceilings, ...] = ()
     """By run, of those that measured any: the curves of bandwidth, latency, products, collectives, copies and disk."""
+    sweeps: tuple[Sweep, ...] = ()
+    """Of the workloads that were measured at several values of one setting."""
+    curves: tuple[ScalingCurve, ...] = ()
+    """Of all runs: layouts of one family over the number of ranks."""
     sizing: SizingAnswer | None
     warnings: tuple[str, ...]
     """About the machine and the runs as a whole: noise, threads, unreadable records."""
