@@ -22,6 +22,7 @@ from hwbench.core.workload import Check, Context, Training
 
 from . import _tensors, _text
 from ._count import Recompute
+from ._losses import cross_entropy
 
 C = TypeVar("C", bound=Value)
 
@@ -124,9 +125,7 @@ def pair_batch(config: Any, device: torch.device) -> tuple[Tensor, Tensor, Tenso
 
 def token_loss(module: nn.Module, *inputs: Tensor) -> Tensor:
     """Mean cross entropy of the logits that `module(*inputs[:-1])` gives against the targets `inputs[-1]`, in fp32 at least."""
-    logits = module(*inputs[:-1])
-    wide = logits if logits.dtype.itemsize >= 4 else logits.float()
-    return nn.functional.cross_entropy(wide.flatten(0, -2), inputs[-1].flatten())
+    return cross_entropy(module(*inputs[:-1]).flatten(0, -2), inputs[-1].flatten())
 
 
 def scaled_loss(loss: Callable[..., Tensor], module: nn.Module, *inputs: Tensor) -> Tensor:

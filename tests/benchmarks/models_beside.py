@@ -1,7 +1,7 @@
 """Public code for the models that hwbench trains, with hwbench's weights: Hugging Face transformers, and torch's own layers.
 
-Each function takes hwbench's built step and returns the other's, a module and its loss on the same inputs, at its fastest honest setting: sdpa
-attention, no cache, no dropout, the same activation in its fused form, only the positions that the loss needs.
+Each function takes hwbench's built step and returns the other's, a module and its loss on the same inputs, at its fastest honest setting:
+sdpa attention, no cache, no dropout, the same activation in its fused form, only the positions that the loss needs.
 """
 
 import math

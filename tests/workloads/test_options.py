@@ -7,6 +7,8 @@ import msgspec
 import pytest
 import torch
 from hwbench.workloads import _text, _training, bert, gpt, llama, lstm_lm, moe
+from hwbench.workloads._losses import cross_entropy
+from hwbench.workloads._tensors import relative_distance
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.checkpoint import set_checkpoint_early_stop
@@ -183,3 +185,22 @@ def test_fp16_scales_gradients_and_leaves_out_steps_that_overflow() -> None:
         p.grad = torch.full_like(p, math.inf)
     optimizer.step()
     assert all(torch.equal(p, q) for p, q in zip(step.module.parameters(), before, strict=True))
+
+
+@pytest.mark.parametrize("dtype, near", [(torch.float64, 1e-14), (torch.float32, 1e-6), (torch.bfloat16, 1e-6)])
+def test_the_cpus_cross_entropy_equals_torchs_and_so_does_its_gradient(dtype: torch.dtype, near: float) -> None:
+    torch.manual_seed(0)
+    logits, targets = 5 * torch.randn(300, 1000, dtype=dtype), torch.randint(1000, (300,))
+    results = []
+    for function in (cross_entropy, lambda x, y: torch.nn.functional.cross_entropy(x.float() if dtype.itemsize < 4 else x, y)):
+        given = logits.clone().requires_grad_()
+        loss = 3 * function(given, targets)
+        results.append((loss.detach(), *torch.autograd.grad(loss, given)))
+    assert relative_distance(*results) < near
+
+
+def test_a_cross_entropy_is_differentiated_once() -> None:
+    loss = cross_entropy(torch.randn(4, 5, requires_grad=True), torch.randint(5, (4,)))
+    torch.autograd.backward(loss, retain_graph=True)
+    with pytest.raises(RuntimeError, match="second backward pass"):
+        torch.autograd.backward(loss)
