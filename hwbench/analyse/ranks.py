@@ -14,7 +14,7 @@ LAG_FRACTION: Final = 0.15
 def shares(measured: Sequence[Measurement]) -> tuple[RankShare, ...]:
     """One value a rank of a case, over its processes; empty without measurements.
 
-    A rank's own work is the time it computes in the profiled repeat, else the CPU time of its thread: both leave out waiting.
+    A rank's own work is the CPU time of its thread, on an accelerator the time it computes in the profiled repeat: both leave out waiting.
     The median is the lower one of an even number, so that of two ranks the slower one can lag.
     """
     by_rank: dict[int, list[Samples]] = {}
@@ -71,11 +71,12 @@ def _share(rank: int, of: Sequence[Samples], busy_s: float | None, usual_s: floa
 
 
 def _busy_s(of: Sequence[Samples]) -> float | None:
-    profiled = [one.split.compute_s for one in of if one.split is not None]
-    if profiled:
-        return statistics.median(profiled)
+    """CPU time of the rank's thread over all samples, on an accelerator what its few profiled calls computed."""
+    if any(one.device_peak_bytes is not None for one in of):
+        profiled = [one.split.compute_s for one in of if one.split is not None]
+        return statistics.median(profiled) if profiled else None
     timed = [statistics.median(one.cpu_s) / one.calls_per_sample for one in of if one.cpu_s]
-    return statistics.median(timed) if timed and all(one.device_peak_bytes is None for one in of) else None
+    return statistics.median(timed) if timed else None
 
 
 def _peak(values: Iterable[int | None]) -> int | None:

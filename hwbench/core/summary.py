@@ -49,7 +49,7 @@ class RankShare(Value):
     memory_bytes: int | None
     """Peak: of the accelerator's allocator where there is one, else the resident size of the process."""
     busy_s: float | None
-    """What the rank itself works in a step, without waiting for others: computing in the profiled repeat, else CPU time; None unknown."""
+    """What the rank itself works in a step, without waiting for others: CPU time, or computing on an accelerator; None unknown."""
     lags_fraction: float | None = None
     """By how much `busy_s` is above the ranks' median, where that is enough to be named; None else."""
 

@@ -115,7 +115,7 @@ def _meant(word: str, suite: Suite, name: str, workload: Workload, settings: dic
 
 def _runs(workload: Workload, layout: Layout, config: Mapping[str, Any], cost: Cost, scaling: ScalingMode) -> bool:
     if workload.kind != "training":
-        return set(layout.axes()) <= set(UNDIVIDED)
+        return set(layout.axes()) <= set(UNDIVIDED) and not layout.zero and layout.ep == 1
     divisible = scaling == "weak" or config.get(BATCH, 0) % _shares(layout) == 0
     return divisible and not refusal(layout, config, cost)
 

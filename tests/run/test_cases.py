@@ -94,8 +94,8 @@ def test_bad_settings_are_explained(settings: tuple[str, ...], says: str, hint: 
         (Entry(workload=MINE, dtypes=("fp33",)), "unknown dtype 'fp33'"),
         (Entry(workload=MINE, layouts=("dq=2",)), "unknown layout key"),
         (Entry(workload=MINE, layouts=("tp=2",)), "tp=2: .* is a kernel workload"),
-        (Entry(workload="gpt", layouts=("tp=2",)), "tp can be planned .* but not yet run"),
-        (Entry(workload="gpt", layouts=("dp=2,zero=1",)), "zero and ep can be planned"),
+        (Entry(workload="lstm_lm", layouts=("cp=2",)), "lstm_lm can't run so: .* a sequence can't be shared out"),
+        (Entry(workload="gpt", layouts=("dp=2,zero=2",)), "torch has no ZeRO stage 2"),
         (Entry(workload="gpt", set={"heads": 3}), "heads"),
     ],
 )
