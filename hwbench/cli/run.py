@@ -17,22 +17,25 @@ from hwbench.core import codec
 from hwbench.core.comparability import differences
 from hwbench.core.errors import Interrupted, MeasurementError, UnavailableError, UserError
 from hwbench.core.inventory import Inventory
-from hwbench.core.record import Run
+from hwbench.core.record import Run, ScalingMode
 from hwbench.core.registry import load_suite
 from hwbench.core.suite import Suite, Tried
 from hwbench.core.units import parse_duration_s
 from hwbench.probe.inventory import take_inventory
-from hwbench.run import cases, environment, origin, schedule, trying
+from hwbench.run import cases, environment, largest, origin, schedule, trying
 from hwbench.run.events import Recorded
 from hwbench.run.execute import DEFAULT_TIME_LIMIT_S, Options
 from hwbench.run.fitting import fitted
 from hwbench.run.placement import SPARE, Place, place_of
 
-from ._nodes import events, serve
+from ._find_batch import with_largest_batch
+from ._nodes import events, serve, slots
 from ._nodes import usable_cpus as _cpus
 from ._progress import display
 
 DEFAULT_SUITE = "quick"
+INTERLEAVED = 3
+"""Processes of a case where layouts are compared and nobody says how many."""
 
 
 class _Duration(click.ParamType[float]):
@@ -49,7 +52,7 @@ class _Duration(click.ParamType[float]):
 @click.option("--workload", "more", multiple=True, metavar="NAME|FILE.py", help="The same as a WORKLOAD argument.")
 @click.option("--suite", metavar="NAME|FILE.toml", help=f"Measure a suite; without any workload it is `{DEFAULT_SUITE}`.")
 @click.option(
-    "--layout", "layouts", multiple=True, metavar="LAYOUT", help="How to divide a step over ranks: single, dp=2 …; may be repeated."
+    "--layout", "layouts", multiple=True, metavar="LAYOUT", help="How to divide a step over ranks: single, dp=2 …, all; may be repeated."
 )
 @click.option(
     "--set", "settings", multiple=True, metavar="KEY=VALUE[,VALUE]", help="A workload's setting; several values are all measured."
@@ -65,11 +68,18 @@ class _Duration(click.ParamType[float]):
 @click.option("--time-budget", type=_Duration(), metavar="TIME", help="For the whole run, such as 3m; every case gets its share.")
 @click.option("--case-time", type=_Duration(), metavar="TIME", help="The most that a case may take.  [default: 10s without --time-budget]")
 @click.option("--time-limit", type=_Duration(), default=DEFAULT_TIME_LIMIT_S, help="A case that takes longer has failed.  [default: 10m]")
-@click.option("--scaling", type=click.Choice(["weak"]), default="weak", help="weak: the batch of a rank stays the same as ranks are added.")
+@click.option("--world-size", type=click.IntRange(min=2), help="Ranks of `--layout all`.  [default: as many as there is room for]")
+@click.option(
+    "--scaling",
+    type=click.Choice(["weak", "strong"]),
+    help="weak: micro_batch is that of a rank; strong: that of all ranks together.  [default: weak]",
+)
 @click.option("--results", type=click.Path(path_type=Path), default=Path("hwbench-results"), show_default=True, help="The results folder.")
 @click.option("--nnodes", type=click.IntRange(min=1), help="Measure over so many machines: start hwbench on each of them.")
 @click.option("--node-rank", type=click.IntRange(min=0), help="Which of them this is, from 0; node 0 decides what is measured.")
 @click.option("--rdzv-endpoint", metavar="HOST:PORT", help="An address of node 0 that all of them reach, and a free port there.")
+@click.option("--profile", is_flag=True, help="Write a profiler's trace of an extra repeat of each case, and its costliest operators.")
+@click.option("--find-batch", is_flag=True, help="First find the largest batch of the case that fits into memory, and measure that.")
 @click.option("--resume", is_flag=False, flag_value="", metavar="[RUN]", help="Complete a run (the newest): measure what is not done.")
 def command(
     workloads: tuple[str, ...],
@@ -84,12 +94,15 @@ def command(
     time_budget: float | None,
     case_time: float | None,
     time_limit: float,
-    scaling: str,
+    world_size: int | None,
+    scaling: ScalingMode | None,
     nnodes: int | None,
     node_rank: int | None,
     rdzv_endpoint: str | None,
     results: Path,
     resume: str | None,
+    profile: bool,
+    find_batch: bool,
 ) -> None:
     """Measure WORKLOADs, or a suite, and write every sample to the results folder.
 
@@ -121,7 +134,12 @@ def command(
     else:
         store.check_writable(results)
         plan = planned((*workloads, *more), suite, layouts, settings, dtypes, processes, time_budget, compiled)
-        options = {"time_budget_s": plan.time_budget_s, "case_time_s": case_time, "time_limit_s": time_limit, "scaling": scaling}
+        interleaved = processes is None and _are_several(layouts)
+        plan = _over_layouts(plan, world_size, scaling, interleaved=interleaved)
+        if interleaved and case_time is None and plan.time_budget_s is None:
+            case_time = schedule.FREE_SHARE_S / INTERLEAVED
+        options = {"time_budget_s": plan.time_budget_s, "case_time_s": case_time, "time_limit_s": time_limit, "scaling": plan.scaling}
+        options |= {"profile": True} if profile else {}
         folder = new_run(
             plan,
             suite or ("" if workloads or more else DEFAULT_SUITE),
@@ -130,6 +148,7 @@ def command(
             options,
             explicit=bool(layouts),
             nodes=place.nodes if place else 1,
+            find_batch=find_batch,
         )
     carry_out(folder, time_budget, began_s, place)
 
@@ -137,6 +156,24 @@ def command(
 def _measures_alone(suite: str | None) -> bool:
     """Whether every node measures a suite by itself, so that nothing has to be agreed on."""
     return suite is not None and load_suite(suite).each_node
+
+
+def _are_several(layouts: tuple[str, ...]) -> bool:
+    return len(layouts) > 1 or cases.ALL in layouts
+
+
+def _over_layouts(plan: Suite, world_size: int | None, scaling: ScalingMode | None, *, interleaved: bool) -> Suite:
+    """The plan for a comparison of layouts.
+
+    `interleaved`: every layout in at least INTERLEAVED processes, each time in another order, so that no drift of the machine decides
+    which of them comes out best.
+    """
+    return msgspec.structs.replace(
+        plan,
+        world_size=world_size or plan.world_size,
+        scaling=scaling or plan.scaling,
+        processes=max(plan.processes, INTERLEAVED) if interleaved else plan.processes,
+    )
 
 
 def planned(
@@ -170,22 +207,35 @@ def planned(
 
 
 def new_run(
-    plan: Suite, suite: str, device: str, results: Path, options: dict[str, Any], *, explicit: bool = False, nodes: int = 1
+    plan: Suite,
+    suite: str,
+    device: str,
+    results: Path,
+    options: dict[str, Any],
+    *,
+    explicit: bool = False,
+    nodes: int = 1,
+    find_batch: bool = False,
 ) -> Path:
     """Take the inventory and write down what is to be measured; returns the run's folder.
 
     `options` go into the header's settings, where `carry_out` reads time_budget_s, case_time_s and time_limit_s. `explicit`: the
     layouts were asked for by name, so that one with more ranks than CPUs is an error and not a skipped case. `nodes`: over how many
-    machines ranks will be spread.
+    machines ranks will be spread. `find_batch`: with the largest batch that fits, which is looked for first.
     """
     inventory = take_inventory()
     run_id = store.new_run_id()
-    devices = _devices(plan, origin.device_of(device, inventory))
+    kind = origin.device_of(device, inventory)
+    plan = msgspec.structs.replace(plan, world_size=plan.world_size or max(2, nodes * slots(inventory, kind)))
+    devices = _devices(plan, kind)
     fits = {kind: fitted(plan, inventory, kind) for kind in devices}
     rates = {kind: tried for kind, fit in fits.items() if (tried := _tried(fit, kind, inventory))}
     wanted = schedule.shuffled([case for kind, fit in fits.items() for case in cases.expand(fit, kind, rates.get(kind))], run_id)
     if explicit:
         cases.check_cpus(wanted, _cpus(inventory), nodes)
+    if find_batch:
+        wanted, found = with_largest_batch(wanted, cpus=_cpus(inventory), inventory=inventory, time_limit_s=options["time_limit_s"])
+        options = {**options, "found_batch": largest.as_settings(found)}
     settings = {**options, "order": f"random within a launch, seed {run_id}", "environment": environment.SETTINGS}
     settings |= {"tried": codec.to_builtins(rates)} if rates else {}
     header = origin.header(run_id, wanted, inventory, ("hwbench", *sys.argv[1:]), suite or None, settings)
@@ -247,6 +297,7 @@ def _options(run: Run, time_budget_s: float | None, spent_s: float) -> Options:
         case_time_s=settings.get("case_time_s"),
         time_limit_s=settings.get("time_limit_s", DEFAULT_TIME_LIMIT_S),
         spent_s=spent_s,
+        traces=str(Path(run.path, "traces")) if settings.get("profile") else "",
         cpus=_cpus(run.header.inventory),
     )
 

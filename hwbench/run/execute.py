@@ -1,6 +1,7 @@
 """The run itself: cases in, events out, one record a case whatever happens to it. The receiver of the events writes the records down."""
 
 import math
+import re
 import time
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
@@ -24,6 +25,8 @@ DEFAULT_TIME_LIMIT_S: Final = 600.0
 _STRAGGLERS_S: Final = 5.0
 """How long the other ranks may take to find unavailable what one of them found so."""
 _FAILED_LAUNCHES: Final = 2
+_LONGEST_NAME: Final = 120
+"""Of a folder; file systems take 255."""
 
 
 class Options(Value):
@@ -37,6 +40,10 @@ class Options(Value):
     """A case that takes longer hangs: it fails, and its ranks are replaced."""
     spent_s: float = 0.0
     """What of the budget is used up already."""
+    traces: str = ""
+    """Folder under which every case gets a folder with its profiler's trace; '' for none."""
+    memory_limit_bytes: int | None = None
+    """What the memory of each rank may grow by in a case; None for as much as there is."""
     cpus: int
     """Whole CPUs that the run may use: on several nodes those of the one that has the fewest."""
 
@@ -143,7 +150,7 @@ def _case(ranks: launch.Ranks, case: Case, course: _Course) -> Generator[Event, 
     yield Started(number=course.number + 1, total=course.total, case=case, share_s=share_s, left_s=schedule.left_s(left))
     started_at, began_s, before = _utc_now(), time.monotonic(), state.read()
     try:
-        answers = yield from _answers(ranks, protocol.Measure(case=case, share_s=share_s), course)
+        answers = yield from _answers(ranks, _order(case, share_s, course), course)
     except launch.RanksFailed as error:
         yield _over(case, "failed", error.message, course, started_at, time.monotonic() - began_s)
         return False
@@ -153,6 +160,14 @@ def _case(ranks: launch.Ranks, case: Case, course: _Course) -> Generator[Event, 
     warnings = (*record.warnings, *state.warnings_of(around, course.options.cpus))
     yield _recorded(msgspec.structs.replace(record, state=around, warnings=warnings), course, share_s)
     return len(answers) == ranks.world_size
+
+
+def _order(case: Case, share_s: float, course: _Course) -> protocol.Measure:
+    folder = ""
+    if course.options.traces:
+        name = re.sub(r"[^\w=.-]+", "-", casework.name_of(case)).strip("-")
+        folder = str(Path(course.options.traces).resolve() / f"{course.number + 1:03d}-{name}"[:_LONGEST_NAME])
+    return protocol.Measure(case=case, share_s=share_s, trace=folder, memory_limit_bytes=course.options.memory_limit_bytes)
 
 
 def _answers(
@@ -207,9 +222,13 @@ def _record(case: Case, answers: dict[int, protocol.Measured | protocol.Unavaila
 
 
 def _measurement(case: Case, measured: list[protocol.Measured]) -> Measurement:
-    """All ranks' samples; work is counted over all ranks: weak scaling, every data-parallel rank does a whole step's work."""
+    """All ranks' samples; work is counted over all ranks: every data-parallel rank does a whole step's work on each of its micro-batches.
+
+    A collective's message counts once, as nccl-tests has it.
+    """
     kind, cost = casework.kind_of(case), casework.cost_of(case)
-    copies = parse_layout(case.layout).data_ranks
+    layout = parse_layout(case.layout)
+    copies = 1 if kind == "collective" else layout.data_ranks * (layout.microbatches if kind == "training" else 1)
     return Measurement(
         ranks=tuple(answer.samples for answer in measured),
         items_per_step=cost.items * copies,

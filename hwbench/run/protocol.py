@@ -44,6 +44,10 @@ class Measure(Value, tag=True):
 
     case: Case
     share_s: float
+    trace: str = ""
+    """Folder for a profiler's trace of an extra repeat; '' for none."""
+    memory_limit_bytes: int | None = None
+    """What the rank's private memory may grow by (RLIMIT_DATA); None for as much as there is."""
 
 
 class End(Value, tag=True):

@@ -4,21 +4,26 @@ import ctypes
 import gc
 import math
 import os
+import resource
 import socket
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, Final, TypeAlias
 
+import msgspec
 import torch
 import torch._dynamo  # optimizers and DDP import it on first use, for over a second: here it is part of the launch, not of a case
 import torch.distributed as dist
 
 from hwbench.core.errors import MeasurementError, UnavailableError
+from hwbench.core.layout import parse_layout
 from hwbench.core.record import Samples
 from hwbench.core.workload import Check, Context
 
-from . import clocks, devices, energy, measure, protocol
+from . import clocks, devices, energy, measure, protocol, tracing
 from .build import build
+from .profiling import split_of
 
 Report: TypeAlias = Callable[[str, int], None]
 """Tells a phase and the number of samples so far."""
@@ -47,7 +52,8 @@ def answer(order: protocol.Measure, rank: int, report: Report) -> protocol.Measu
 
 
 def _measured(order: protocol.Measure, context: Context, report: Report) -> protocol.Measured:
-    """Build, sample, check. The check comes last: before, it would warm up what the cold call is to show."""
+    """Build, sample, profile a repeat of a training step, check. The check comes last: before, it would warm up what the cold call shows."""
+    _limit_memory(order.memory_limit_bytes)
     clocks.reset_resident_peak()
     devices.reset_peak(context.device)
     report("building", 0)
@@ -62,6 +68,13 @@ def _measured(order: protocol.Measure, context: Context, report: Report) -> prot
     )
     taken = measure.take_samples(step, order.share_s, report)
     samples = _samples(taken, context)
+    if built.training and order.case.process == 0:
+        report("profiling", len(taken.samples))
+        pipeline = parse_layout(order.case.layout).pp > 1
+        samples = msgspec.structs.replace(samples, split=split_of(built.run, step.agree, context.device, pipeline=pipeline))
+    if order.trace:
+        report("tracing", len(taken.samples))
+        tracing.write_trace(built.run, context.device, Path(order.trace), context.rank)
     report("checking", len(taken.samples))
     return protocol.Measured(
         rank=context.rank,
@@ -71,6 +84,19 @@ def _measured(order: protocol.Measure, context: Context, report: Report) -> prot
         last_loss=_mean_over_ranks(taken.last_loss, context),
         warnings=(*built.warnings, *measure.warnings_of(taken)),
     )
+
+
+def _limit_memory(growth_bytes: int | None) -> None:
+    """Let this process's private memory grow by so much from here: an allocation beyond it fails, and nobody has to be killed."""
+    if sys.platform != "linux":
+        return
+    _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    soft = hard
+    if growth_bytes is not None:
+        lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+        now = next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmData:"))
+        soft = now + growth_bytes if hard == resource.RLIM_INFINITY else min(hard, now + growth_bytes)
+    resource.setrlimit(resource.RLIMIT_DATA, (soft, hard))
 
 
 def _number(loss: Any) -> float:

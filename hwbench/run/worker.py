@@ -7,6 +7,7 @@ on, so all of them are replaced. What this machine merely lacks (UnavailableErro
 import ctypes
 import faulthandler
 import os
+import re
 import signal
 import socket
 import sys
@@ -18,6 +19,7 @@ from types import TracebackType
 from typing import Final
 
 from hwbench.core.errors import HwbenchError
+from hwbench.core.units import format_bytes
 
 from . import hanging, protocol
 
@@ -26,6 +28,8 @@ _PR_SET_PDEATHSIG: Final = 1
 _LIBC: Final = ctypes.CDLL(None) if sys.platform == "linux" else None
 """Loaded here, since `die_with_parent` runs between fork and exec too, where loading a library is not safe."""
 PROGRESS_EVERY_S: Final = 1.0
+_ASKED: Final = re.compile(r"tried to allocate ([\d.]+) ?([KMGT]iB|bytes)", re.IGNORECASE)
+"""How torch's allocators say what they could not have: in bytes on a CPU, in MiB or GiB on an accelerator."""
 _OUT_OF_MEMORY: Final = ("out of memory", "can't allocate memory", "cannot allocate memory", "not enough memory")
 
 
@@ -93,10 +97,16 @@ def reason_of(error: BaseException) -> str:
     text = error.message if isinstance(error, HwbenchError) else str(error)
     first = next((line.strip() for line in text.splitlines() if line.strip()), "")
     if isinstance(error, MemoryError) or any(words in text.lower() for words in _OUT_OF_MEMORY):
-        return f"out of memory: {first or type(error).__name__}"
+        asked = _ASKED.search(text)
+        size = f"{_size(asked)} were asked for: " if asked else ""
+        return f"out of memory: {size}{first or type(error).__name__}"
     if isinstance(error, HwbenchError):
         return first
     return f"{type(error).__name__}: {first}" if first else type(error).__name__
+
+
+def _size(asked: re.Match[str]) -> str:
+    return format_bytes(float(asked[1])) if asked[2].lower() == "bytes" else f"{asked[1]} {asked[2]}"
 
 
 def _reporter(connection: socket.socket, rank: int) -> Callable[[str, int], None]:
