@@ -8,11 +8,16 @@ from torch import Tensor
 from torch.nn import functional
 
 from . import _tensors, _training
+from ._llama_blocks import rms_norm, rotary_table, rotate
+from ._translation_blocks import biased_attention
 
 if TYPE_CHECKING:
     from .operator import Config
 
 MOST_SETS: Final = 64
+EPSILON: Final = 1e-5
+ROTARY_BASE: Final = 500_000.0
+"""Llama 3's; the time does not depend on it."""
 Call = Callable[[], tuple[Tensor, ...]]
 
 
@@ -31,8 +36,16 @@ def draw(config: "Config", device: torch.device, dtype: torch.dtype) -> list[Ten
             return [some(n, f), some(n, h), some(f, h) / h**0.5, some(f)]
         case "attention" | "causal_attention":
             return [some(n // config.length, config.length, h), some(n // config.length, config.length, 3 * h)]
+        case "plain_attention":
+            bias = some(1, config.heads, config.length, config.length)
+            return [some(n // config.length, config.length, h), some(n // config.length, config.length, 3 * h), bias]
         case "layer_norm":
             return [some(n, h), some(n, h), some(h), some(h)]
+        case "rms_norm":
+            return [some(n, h), some(n, h), some(h)]
+        case "rotary":
+            shape = (n // config.length, config.length, config.heads, h // config.heads)
+            return [some(*shape), some(*shape)]
         case "cross_entropy":
             return [some(n, h), ids(h)]
         case "lookup":
@@ -60,8 +73,12 @@ def prepare(config: "Config", operands: list[Tensor]) -> Call:
         case "lookup":
             table = operands[1].requires_grad_()
             return lambda: _both(functional.embedding(operands[2], table), [table], operands[0])
+        case "rotary":
+            x = operands[1].requires_grad_()
+            angles = rotary_table(config.length, x.shape[-1], ROTARY_BASE).to(x.device)
+            return lambda: _both(rotate(x, angles), [x], operands[0])
     upstream, inputs = operands[0], [operand.requires_grad_() for operand in operands[1:]]
-    if config.function in ("gelu", "gelu_tanh", "dropout"):
+    if config.function in ("gelu", "gelu_tanh", "relu", "dropout"):
         inputs = inputs[:1]
     return lambda: _both(_forward(config, inputs), inputs, upstream)
 
@@ -79,6 +96,12 @@ def _forward(config: "Config", inputs: list[Tensor]) -> Tensor:
             return functional.linear(*inputs)
         case "layer_norm":
             return functional.layer_norm(x, (config.width,), inputs[1], inputs[2])
+        case "rms_norm":
+            return rms_norm(x, inputs[1], EPSILON)
+        case "relu":
+            return functional.relu(x)
+        case "silu_gate":
+            return functional.silu(x) * inputs[1]
         case "gelu" | "gelu_tanh":
             return functional.gelu(x, approximate="tanh" if config.function == "gelu_tanh" else "none")
         case "dropout":
@@ -89,6 +112,8 @@ def _forward(config: "Config", inputs: list[Tensor]) -> Tensor:
             return output
         case _:  # attention, as in `_blocks.SelfAttention`
             q, k, v = x.view(*x.shape[:2], config.heads, 3, -1).transpose(1, 2).unbind(3)
+            if config.function == "plain_attention":
+                return biased_attention(q, k, v, inputs[1]).transpose(1, 2).flatten(2)
             mixed = functional.scaled_dot_product_attention(q, k, v, is_causal=config.function == "causal_attention")
             return mixed.transpose(1, 2).flatten(2)
 

@@ -86,7 +86,7 @@ def encoder_block(shape: Shape, e: float) -> Block:
         name="encoder",
         count=shape.layers,
         parameters=layer_parameters(layer),
-        operators=(*attention_operators(layer, e), *mlp_operators(layer, e)),
+        operators=_as_done(shape, (*attention_operators(layer, e), *mlp_operators(layer, e))),
         activation_bytes=kept,
         output_bytes=e * shape.tokens * shape.hidden,
         tp_all_reduces=2,
@@ -102,11 +102,17 @@ def decoder_block(shape: Shape, e: float) -> Block:
         name="decoder",
         count=shape.layers,
         parameters=layer_parameters(layer) + cross,
-        operators=(*attention_operators(layer, e), *_cross_operators(shape, e), *mlp_operators(layer, e)),
+        operators=_as_done(shape, (*attention_operators(layer, e), *_cross_operators(shape, e), *mlp_operators(layer, e))),
         activation_bytes=kept + _mlp_kept(shape, shape.target_len, e),
         output_bytes=e * shape.tokens * h,
         tp_all_reduces=3,
     )
+
+
+def _as_done(shape: Shape, operators: Iterable[Operator]) -> tuple[Operator, ...]:
+    """The operators, attention named for how it is done: fused, or by products and a softmax between them."""
+    plain = [msgspec.structs.replace(op, function="plain_attention") if op.kind == "attention" else op for op in operators]
+    return tuple(plain) if shape.whole_scores else tuple(operators)
 
 
 def _cross_operators(shape: Shape, e: float) -> Iterable[Operator]:

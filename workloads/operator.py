@@ -29,9 +29,10 @@ from ._count import product as linear
 from ._recurrent import lstm_block
 
 Function = Literal[
-    "linear", "attention", "causal_attention", "layer_norm", "gelu", "gelu_tanh", "add", "dropout",
-    "cross_entropy", "lookup", "lstm", "adamw",
+    "linear", "attention", "causal_attention", "plain_attention", "layer_norm", "rms_norm", "gelu", "gelu_tanh", "relu", "silu_gate",
+    "rotary", "add", "dropout", "cross_entropy", "lookup", "lstm", "adamw",
 ]  # fmt: skip
+ATTENTION: Final = ("attention", "causal_attention", "plain_attention")
 DROPPED: Final = 0.5
 """Share that the dropout drops; its time hardly depends on it."""
 
@@ -40,17 +41,18 @@ class Config(Value):
     """An operator and its sizes; what a size means depends on the operator."""
 
     function: Function = "linear"
-    """linear has a bias; add is a residual connection; adamw clips by the global norm first."""
+    """linear has a bias; plain_attention is T5's, not fused and with biases of the scores; add is a residual connection; rotary turns one
+    operand; adamw clips by the global norm first."""
     rows: int = 512
-    """Tokens: rows of the operand. Of lstm and attention, sequences times `length`; of adamw, rows of each parameter."""
+    """Tokens: rows of the operand. Of lstm, attention and rotary, sequences times `length`; of adamw, rows of each parameter."""
     width: int = 512
     """Columns of the operand: inputs of linear and lstm, classes of cross_entropy, a table's row of lookup, heads times head width."""
     inner: int = 512
     """Outputs of linear, units of lstm, rows of lookup's table, number of adamw's parameters."""
     length: int = 128
-    """Positions of a sequence of attention, steps of lstm."""
+    """Positions of a sequence of attention and rotary, steps of lstm."""
     heads: int = 8
-    """Of attention."""
+    """Of attention and rotary."""
     cold_bytes: int = 1 << 25
     """Operands that are gone through before a set comes again: many times what a core's own caches hold."""
 
@@ -65,11 +67,13 @@ def cost(config: Config, dtype: str) -> Cost:
 
 def _operators(config: Config, e: float, dtype: str) -> tuple[Operator, ...]:
     n, width, inner, function = config.rows, config.width, config.inner, config.function
-    if function in ("attention", "causal_attention"):
+    if function in (*ATTENTION, "rotary"):
         need_divisor(config, "length", "rows")
         need_divisor(config, "heads", "width")
+    if function in ATTENTION:
         batch, causal, per_head = n // config.length, function == "causal_attention", width // config.heads
-        return (attention(batch, config.heads, config.heads, config.length, per_head, e, causal=causal),)
+        counted = attention(batch, config.heads, config.heads, config.length, per_head, e, causal=causal)
+        return (msgspec.structs.replace(counted, function=function),)
     if function == "lstm":
         need_divisor(config, "length", "rows")
         return lstm_block(function, n // config.length, config.length, width, inner, e).operators
@@ -83,11 +87,12 @@ def _operators(config: Config, e: float, dtype: str) -> tuple[Operator, ...]:
         return (lookup(n, inner, width, e),)
     if function == "cross_entropy":
         return (cross_entropy(n, width, e),)
-    if function == "layer_norm":
-        return (norm(function, n, width, e),)
+    if function in ("layer_norm", "rms_norm"):
+        return (norm(function, n, width, e, function=function),)
     if function == "add":
         return (residual(function, n, width, e),)
-    return (elementwise(function, n * width, e, moves=2, backward_moves=3, function=function),)
+    moves, backward_moves = {"rotary": (2, 2), "silu_gate": (3, 5)}.get(function, (2, 3))
+    return (elementwise(function, n * width, e, moves=moves, backward_moves=backward_moves, function=function),)
 
 
 def build(config: Config, context: Context) -> Kernel:
@@ -116,7 +121,7 @@ def build(config: Config, context: Context) -> Kernel:
 
 def _few_rows(config: Config) -> Config:
     """The operator at its widths, on rows enough to be right or wrong: float64 takes its time."""
-    if config.function in ("attention", "causal_attention", "lstm"):
+    if config.function in (*ATTENTION, "rotary", "lstm"):
         return msgspec.structs.replace(config, rows=config.length)
     if config.function == "adamw":
         return msgspec.structs.replace(config, rows=min(config.rows, 64), inner=min(config.inner, 2))

@@ -42,6 +42,7 @@ from hwbench.planner.step import predict_step  # noqa: E402
 
 STEPS = Path(__file__).with_name("calibration_steps.toml")
 CALIBRATE = "calibrate"
+SIZES = ("hidden", "layers", "seq_len", "source_len", "target_len", "micro_batch", "vocabulary")
 
 
 class Row(NamedTuple):
@@ -139,7 +140,7 @@ def row_of(profile: ClusterProfile, group: list[Record]) -> Row | None:
     except UserError as error:
         print(f"{case.workload} {case.layout}: {error.message}")
         return None
-    sizes = " ".join(f"{key}={case.config[key]}" for key in ("hidden", "layers", "seq_len", "micro_batch", "vocabulary"))
+    sizes = " ".join(f"{key}={case.config[key]}" for key in SIZES if key in case.config)
     return Row(f"{case.workload} {sizes}", case.layout, min(walls), measured_s, found_s)
 
 
