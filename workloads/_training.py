@@ -53,7 +53,7 @@ def training(
     Weights are drawn from the context's seed, so they are equal on all ranks; data from seed + rank; dropout masks follow the data's draws.
     """
     dtype = _tensors.begin(context)
-    module = _weighted(model, config, context, dtype)
+    module = weighted(model, config, context, dtype)
     recompute(module, getattr(config, "recompute", "none"))
     scale = LOSS_SCALE if dtype == torch.float16 else 1.0
     if dtype == torch.float16:
@@ -73,7 +73,8 @@ def training(
     )
 
 
-def _weighted(model: Callable[[C], nn.Module], config: C, context: Context, dtype: torch.dtype) -> nn.Module:
+def weighted(model: Callable[[C], nn.Module], config: C, context: Context, dtype: torch.dtype) -> nn.Module:
+    """The model on the device with weights drawn from the seed alone."""
     torch.manual_seed(context.seed)
     with torch.device(context.device):
         return model(config).to(dtype)
@@ -95,7 +96,7 @@ def _check(
     """
     smaller: dict[str, Any] = {key: min(getattr(config, key), limit) for key, limit in CHECK_SIZES.items() if hasattr(config, key)}
     part = msgspec.structs.replace(config, **smaller, **({"dropout": 0.0} if hasattr(config, "dropout") else {}))
-    module = _weighted(model, part, context, dtype)
+    module = weighted(model, part, context, dtype)
     wide = copy.deepcopy(module).to("cpu", torch.float64)
     data = inputs(part, context.device)
     found, wanted = _loss_and_gradients(module, data, loss), _loss_and_gradients(wide, tuple(t.cpu() for t in data), loss)

@@ -92,7 +92,8 @@ def cost(config: Config, dtype: str) -> Cost:
     )
 
 
-def _model(config: Config) -> "nn.Module":
+def model(config: Config) -> "nn.Module":
+    """The model with freshly drawn weights, on torch's default device."""
     from . import _blocks
     from ._heads import LastHead
     from ._llama_blocks import GatedMLP, GroupedAttention, RMSNorm, rotary_table
@@ -109,9 +110,9 @@ def _model(config: Config) -> "nn.Module":
     head = LastHead(RMSNorm(h), h, classes) if classes else _blocks.Head(RMSNorm(h), h, config.vocabulary)
     if config.tied and not classes:
         head.projection.weight = embed.tokens.weight
-    model = _blocks.LanguageModel(embed, (one_layer() for _ in range(config.layers)), head)
-    _blocks.initialise(model)
-    return model
+    made = _blocks.LanguageModel(embed, (one_layer() for _ in range(config.layers)), head)
+    _blocks.initialise(made)
+    return made
 
 
 def build(config: Config, context: Context) -> Training:
@@ -123,7 +124,7 @@ def build(config: Config, context: Context) -> Training:
     classes = classes_of(config.head)
     inputs = functools.partial(class_batch, classes=classes) if classes else _training.next_token_batch
     said = warnings_of(config.head)
-    return _training.training(config, context, model=_model, inputs=inputs, loss=_training.token_loss, warnings=said)
+    return _training.training(config, context, model=model, inputs=inputs, loss=_training.token_loss, warnings=said)
 
 
 WORKLOAD: Final = Workload(kind="training", config=Config, cost=cost, build=build)
