@@ -73,6 +73,7 @@ def layer_block(layer: Layer, count: int, e: float) -> Block:
         name="layer",
         count=count,
         parameters=layer_parameters(layer),
+        undivided_parameters=(6 if layer.biased else 2) * layer.hidden,  # two norms, with biases and those of two row products
         operators=(*attention_operators(layer, e), *mlp_operators(layer, e)),
         activation_bytes=_layer_activation_bytes(layer, e),
         output_bytes=e * layer.tokens * layer.hidden,
@@ -134,6 +135,7 @@ def embedding_block(n: int, vocabulary: int, hidden: int, e: float, *, positions
     return Block(
         name="embedding",
         parameters=(vocabulary + positions) * hidden,
+        undivided_parameters=positions * hidden,
         operators=(lookup(n, vocabulary, hidden, e), *added, *dropout("embedding_dropout", n * hidden, e, drop)),
         activation_bytes=INDEX_BYTES * n + dropout_mask_bytes(n * hidden, drop),
         output_bytes=e * n * hidden,
@@ -169,6 +171,7 @@ def head_block(n: int, vocabulary: int, hidden: int, e: float, *, tied: bool, bi
     return Block(
         name="head",
         parameters=norm_parameters + (0 if tied else vocabulary * hidden),
+        undivided_parameters=norm_parameters,
         operators=(
             norm("final_norm", n, hidden, e, function="layer_norm" if biased_norm else "rms_norm"),
             product("vocabulary", n, vocabulary, hidden, e, division="vocabulary"),

@@ -122,6 +122,7 @@ def _embedding(config: Config, positions: int, e: float) -> Block:
     return Block(
         name="embedding",
         parameters=(config.vocabulary + positions + _SEGMENTS + 2) * h,
+        undivided_parameters=(positions + _SEGMENTS + 2) * h,
         operators=(
             lookup(n, config.vocabulary, h, e),
             elementwise("add_positions", n * h, e, moves=2, backward_moves=1, function="add"),
@@ -144,6 +145,7 @@ def _head(config: Config, e: float) -> Block:
     return Block(
         name="head",
         parameters=h * h + h + 2 * h + v,
+        undivided_parameters=h * h + h + 2 * h,
         operators=(
             gather,
             product("dense", r, h, h, e),
@@ -163,6 +165,7 @@ def _classifier(config: Config, e: float) -> Block:
     return Block(
         name="head",
         parameters=h * h + h + h * c + c,
+        undivided_parameters=h * h + h + h * c + c,
         operators=(
             product("dense", b, h, h, e),
             elementwise("activation", b * h, e, moves=2, backward_moves=3, function="tanh"),

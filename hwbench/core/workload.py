@@ -61,6 +61,8 @@ class Block(Value):
     count: int = 1
     parameters: int
     expert_parameters: int = 0
+    undivided_parameters: int = 0
+    """Those of the rest that tensor parallelism leaves whole on every rank: norms, biases of row products, tables of positions."""
     operators: tuple[Operator, ...]
     activation_bytes: float = 0.0
     output_bytes: float = 0.0

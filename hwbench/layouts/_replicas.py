@@ -28,7 +28,7 @@ def averaged(step: Step, mesh: DeviceMesh, layout: Layout) -> Step:
     """The step with gradients averaged over dp and cp, in one all_reduce each while the backward pass still runs."""
     share_means(step, mesh, layout)
     ranks = joined(mesh, layout, "dp", "cp")
-    if layout.tp > 1:
+    if layout.tp > 1 or layout.pp > 1:
         return _replicated(step, ranks)
     return _wrapped(step, ranks)
 
@@ -75,7 +75,10 @@ def _wrapped(step: Step, ranks: DeviceMesh) -> Step:
 
 
 def _replicated(step: Step, ranks: DeviceMesh) -> Step:
-    """Composable replicate: tensor parallel modules hold DTensors, which DistributedDataParallel doesn't take."""
+    """Composable replicate, which takes the DTensors that tensor parallelism leaves, and which pipelines know.
+
+    DistributedDataParallel takes no DTensors, and counts a pipeline's look at the shapes before its first step as a pass.
+    """
     from torch.distributed._composable.replicate_with_fsdp import replicate as replicate_module
 
     parts: list[Any] = list(step.parts)

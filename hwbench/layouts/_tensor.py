@@ -118,27 +118,36 @@ def parallel_loss(step: Step) -> Step:
     return replace(step, loss=loss, passes=passes)
 
 
-def norm_gradients(step: Step, tp: DeviceMesh) -> Callable[[], None]:
-    """Adds up over the ranks the gradients of norms, of which each rank saw a share of the sequence: all of them in one all_reduce."""
+def complete_gradients(step: Step, tp: DeviceMesh) -> Callable[[], None]:
+    """Brings gradients to the form of their parameters, as FSDP does with those it shards, so that clipping and update need not.
+
+    Those of norms, of which each rank saw a share of the sequence, are added up in one all_reduce. A token table's come out whole on each
+    rank, which keeps its share.
+    """
     import torch
     from torch.distributed import all_reduce
     from torch.distributed.tensor import DTensor, Replicate
 
-    parameters = [p for part in step.parts for p in part.parameters()]
+    parameters: list[Any] = [p for part in step.parts for p in part.parameters()]
     group = tp.get_group()
 
-    def partial(gradient: Any) -> bool:
-        return isinstance(gradient, DTensor) and any(placement.is_partial() for placement in gradient.placements)
+    def unlike(p: Any) -> bool:
+        return isinstance(p, DTensor) and isinstance(p.grad, DTensor) and p.grad.placements != p.placements
 
     @torch.no_grad()
     def complete() -> None:
-        found = [p for p in parameters if partial(p.grad)]
-        if not found:
+        summed = []
+        for p in filter(unlike, parameters):
+            if any(placement.is_partial() for placement in p.grad.placements):
+                summed.append(p)
+            else:
+                p.grad = p.grad.redistribute(placements=p.placements)
+        if not summed:
             return
-        local = [p.grad.to_local() for p in found]  # type: ignore[union-attr]
+        local = [p.grad.to_local() for p in summed]
         flat = torch.cat([gradient.flatten() for gradient in local])
         all_reduce(flat, group=group)
-        for p, part, like in zip(found, torch.split(flat, [x.numel() for x in local]), local, strict=True):
+        for p, part, like in zip(summed, torch.split(flat, [x.numel() for x in local]), local, strict=True):
             p.grad = DTensor.from_local(part.view_as(like), tp, (Replicate(),), run_check=False)
 
     return complete

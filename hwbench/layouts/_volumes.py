@@ -16,16 +16,47 @@ def element_bytes(cost: Cost) -> float:
     return max(2.0, DTYPE_BYTES.get(cost.dtype, 2.0))
 
 
-def passes(block: Block, layout: Layout) -> float:
+def passes(block: Block, cost: Cost, layout: Layout) -> float:
     """How often a step sends a micro-batch through blocks of this kind on one rank: their count on an average stage, once a micro-batch."""
-    return block.count / layout.pp * layout.microbatches
+    return block.count / layout.pp * micro_batches(cost, layout)
+
+
+def micro_batches(cost: Cost, layout: Layout) -> int:
+    """Micro-batches of a step: those that the layout asks for, of what the workload accumulates."""
+    return cost.accumulation * layout.microbatches
+
+
+def sample_tokens(cost: Cost) -> float:
+    """Items of one micro-batch on an undivided rank."""
+    return cost.items / cost.accumulation
 
 
 def held_bytes(block: Block, cost: Cost, layout: Layout) -> float:
     """Bytes of one block's weights that a rank computes with: divided by tp, its experts by tp·ep; FSDP has gathered the rest."""
-    dense = (block.parameters - block.expert_parameters) / layout.tp
     experts = block.expert_parameters / (layout.tp * layout.ep)
-    return (dense + experts) * element_bytes(cost)
+    return dense_bytes(block, cost, layout) + experts * element_bytes(cost)
+
+
+def dense_bytes(block: Block, cost: Cost, layout: Layout) -> float:
+    """Bytes of one block's weights without experts that a rank computes with. Not everything is divided by tp."""
+    divided = block.parameters - block.expert_parameters - block.undivided_parameters
+    return (divided / layout.tp + block.undivided_parameters) * element_bytes(cost)
+
+
+def tied_table(cost: Cost) -> float:
+    """Elements of a token table that is also the vocabulary projection; 0 where there is none."""
+    operators = [op for block in cost.blocks for op in block.operators]
+    if not any(op.name == "tied_gradient" for op in operators):
+        return 0.0
+    projection = next(op for op in operators if op.kind == "matmul" and op.division == "vocabulary")
+    return float((projection.n or 0) * (projection.k or 0))
+
+
+def stage_bytes(cost: Cost, layout: Layout) -> float:
+    """Bytes of weights without experts on an average stage. The first and the last have a tied table each."""
+    whole = sum(block.count * dense_bytes(block, cost, layout) for block in cost.blocks)
+    twice = tied_table(cost) * element_bytes(cost) / layout.tp if layout.pp > 1 else 0.0
+    return (whole + twice) / layout.pp
 
 
 def boundary_bytes(block: Block, layout: Layout) -> float:

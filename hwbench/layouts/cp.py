@@ -10,7 +10,7 @@ from hwbench.core.parallel import Split, Step, Transfer
 
 from ._models import attends, indivisible, is_recurrent
 from ._replicas import averaged
-from ._volumes import element_bytes, held_bytes, passes
+from ._volumes import element_bytes, passes, stage_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -35,18 +35,18 @@ def communication(cost: Cost, layout: Layout) -> tuple[Transfer, ...]:
 
 def _ring(block: Block, cost: Cost, layout: Layout) -> Iterator[Transfer]:
     size = _keys_and_values_bytes(block, cost) / (layout.cp * layout.tp)
-    yield _hops(block, layout, size, "forward", layout.cp - 1)
+    yield _hops(block, cost, layout, size, "forward", layout.cp - 1)
     if cost.training:
-        yield _hops(block, layout, size, "backward", 2 * layout.cp - 1)
+        yield _hops(block, cost, layout, size, "backward", 2 * layout.cp - 1)
 
 
-def _hops(block: Block, layout: Layout, size: float, direction: Any, hops: int) -> Transfer:
+def _hops(block: Block, cost: Cost, layout: Layout, size: float, direction: Any, hops: int) -> Transfer:
     return Transfer(
         collective="send_recv",
         axis="cp",
         ranks=layout.cp,
         message_bytes=size,
-        count=hops * passes(block, layout),
+        count=hops * passes(block, cost, layout),
         overlaps=direction,
         during=direction,
         why=f"keys and values of {block.name}, {direction} pass",
@@ -64,7 +64,7 @@ def _gradients(cost: Cost, layout: Layout) -> tuple[Transfer, ...]:
     """Every rank of the ring has the same weights and other tokens, so their gradients are averaged like those of data parallel ranks."""
     if not cost.training:
         return ()
-    size = sum(block.count * held_bytes(block, cost, layout) for block in cost.blocks) / (layout.pp * layout.fsdp)
+    size = stage_bytes(cost, layout) / layout.fsdp
     why = "gradients, of which each rank saw a share of the sequence"
     return (Transfer(collective="all_reduce", axis="cp", ranks=layout.cp, message_bytes=size, count=1, overlaps="backward", why=why),)
 

@@ -8,7 +8,7 @@ from hwbench.core.parallel import Split, Step, Transfer
 
 from . import zero
 from ._replicas import averaged
-from ._volumes import element_bytes
+from ._volumes import element_bytes, stage_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -29,13 +29,11 @@ def communication(cost: Cost, layout: Layout) -> tuple[Transfer, ...]:
     """
     if not cost.training or layout.dp == 1:
         return ()
-    width_bytes = element_bytes(cost)
     experts = sum(block.count * block.expert_parameters for block in cost.blocks)
-    dense_bytes = (cost.parameters - experts) * width_bytes / (layout.tp * layout.pp * layout.fsdp)
-    transfers = _averaged(dense_bytes, layout.dp * layout.cp, layout, "gradients")
+    transfers = _averaged(stage_bytes(cost, layout) / layout.fsdp, layout.dp * layout.cp, layout, "gradients")
     sharing = layout.data_ranks // layout.ep
     if experts and sharing > 1:
-        expert_bytes = experts * width_bytes / (layout.tp * layout.pp * layout.ep)
+        expert_bytes = experts * element_bytes(cost) / (layout.tp * layout.pp * layout.ep)
         transfers += _averaged(expert_bytes, sharing, layout, "gradients of experts")
     return transfers
 

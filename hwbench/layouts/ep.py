@@ -33,7 +33,7 @@ def communication(cost: Cost, layout: Layout) -> tuple[Transfer, ...]:
             axis="ep",
             ranks=layout.ep,
             message_bytes=_chosen(block, cost) * boundary_bytes(block, layout),
-            count=block.ep_all_to_alls * passes(block, layout),
+            count=block.ep_all_to_alls * passes(block, cost, layout),
             during=direction,
             why=f"tokens of {block.name} to their experts, {direction} pass",
         )

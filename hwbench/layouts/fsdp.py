@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal
 
-from hwbench.core.parallel import Split, Step, Transfer
+from hwbench.core.parallel import Collective, Split, Step, Transfer
 
 from ._models import groups
 from ._replicas import share_means
-from ._volumes import held_bytes, passes
+from ._volumes import element_bytes, held_bytes, passes, tied_table
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
     from hwbench.core.layout import Layout
     from hwbench.core.workload import Block, Cost
+
+
+Pass = Literal["forward", "backward"]
 
 
 def communication(cost: Cost, layout: Layout) -> tuple[Transfer, ...]:
@@ -28,12 +31,13 @@ def communication(cost: Cost, layout: Layout) -> tuple[Transfer, ...]:
     """
     if layout.fsdp == 1:
         return ()
-    return tuple(transfer for block in cost.blocks if block.parameters for transfer in _block(block, cost, layout))
+    blocks = (transfer for block in cost.blocks if block.parameters for transfer in _block(block, cost, layout))
+    return (*blocks, *_second_table(cost, layout))
 
 
 def _block(block: Block, cost: Cost, layout: Layout) -> Iterator[Transfer]:
     size, piped = held_bytes(block, cost, layout), layout.pp > 1
-    count = block.count / layout.pp if piped else passes(block, layout)
+    count = block.count / layout.pp if piped else passes(block, cost, layout)
     for direction in ("forward", "backward") if cost.training else ("forward",):
         if direction == "backward" and (piped or not layout.reshard):
             continue
@@ -56,6 +60,27 @@ def _block(block: Block, cost: Cost, layout: Layout) -> Iterator[Transfer]:
             overlaps="backward",
             why=f"gradients of {block.name}",
         )
+
+
+def _second_table(cost: Cost, layout: Layout) -> tuple[Transfer, ...]:
+    """A tied token table is on the first and on the last stage of a pipeline: half as often again on an average one of two."""
+    size = tied_table(cost) * element_bytes(cost) / layout.tp
+    if layout.pp == 1 or not size:
+        return ()
+    kinds: tuple[tuple[Collective, Pass], ...] = (("all_gather", "forward"), ("reduce_scatter", "backward"))
+    return tuple(
+        Transfer(
+            collective=collective,
+            axis="fsdp",
+            ranks=layout.fsdp,
+            message_bytes=size,
+            count=1 / layout.pp,
+            overlaps=direction,
+            why="the tied token table on the last stage",
+        )
+        for collective, direction in kinds
+        if cost.training or direction == "forward"
+    )
 
 
 def split(step: Step, mesh: DeviceMesh, layout: Layout) -> Step:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from hwbench.core.parallel import Split, Step, Transfer
 
-from ._models import has_experts, is_recurrent, is_tied
-from ._volumes import boundary_bytes, element_bytes
+from ._models import has_experts, is_recurrent
+from ._volumes import boundary_bytes, element_bytes, micro_batches, tied_table
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -30,7 +30,7 @@ def communication(cost: Cost, layout: Layout) -> tuple[Transfer, ...]:
     if layout.pp == 1:
         return ()
     size = max((boundary_bytes(block, layout) for block in cost.blocks if block.count > 1), default=0.0)
-    count = float(layout.microbatches * layout.vpp)
+    count = float(micro_batches(cost, layout) * layout.vpp)
     forward = Transfer(
         collective="send_recv", axis="pp", ranks=layout.pp, message_bytes=size, count=count, why="activations to the next stage"
     )
@@ -41,10 +41,9 @@ def communication(cost: Cost, layout: Layout) -> tuple[Transfer, ...]:
 
 
 def _tied(cost: Cost, layout: Layout) -> tuple[Transfer, ...]:
-    if not is_tied(cost):
+    size = tied_table(cost) * element_bytes(cost) / (layout.tp * layout.fsdp)
+    if not size:
         return ()
-    projection = next(op for block in cost.blocks for op in block.operators if op.kind == "matmul" and op.division == "vocabulary")
-    size = element_bytes(cost) * (projection.n or 0) * (projection.k or 0) / (layout.tp * layout.fsdp)
     return (Transfer(collective="all_reduce", axis="pp", ranks=2, message_bytes=size, count=1, why="gradient of the tied token table"),)
 
 

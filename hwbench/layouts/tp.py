@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from hwbench.core.parallel import Collective, Split, Step, Transfer
 
 from ._models import has_experts, indivisible, is_recurrent
-from ._tensor import divide, norm_gradients, parallel_loss
-from ._volumes import element_bytes, passes
+from ._tensor import complete_gradients, divide, parallel_loss
+from ._volumes import element_bytes, passes, sample_tokens
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -41,9 +41,9 @@ def _block(block: Block, cost: Cost, layout: Layout) -> Iterator[Transfer]:
     table = any(op.kind == "embedding" and op.division == "vocabulary" for op in block.operators)
     projection = next((op for op in block.operators if op.kind == "matmul" and op.division == "vocabulary"), None)
     if table:
-        yield _sent("all_reduce", block, block.output_bytes, layout, "forward", "rows of the token table")
+        yield _sent("all_reduce", block, block.output_bytes, cost, layout, "forward", "rows of the token table")
         if layout.sp and cost.training:
-            yield _sent("all_gather", block, block.output_bytes, layout, "backward", "gradients of the embedding")
+            yield _sent("all_gather", block, block.output_bytes, cost, layout, "backward", "gradients of the embedding")
     elif projection is not None:
         yield from _head(block, projection, cost, layout)
     elif block.tp_all_reduces:
@@ -55,16 +55,16 @@ def _layer(block: Block, cost: Cost, layout: Layout) -> Iterator[Transfer]:
     directions: tuple[Pass, ...] = ("forward", "backward") if cost.training else ("forward",)
     for direction in directions:
         for collective in collectives:
-            yield _sent(collective, block, block.output_bytes, layout, direction, "activations", block.tp_all_reduces)
-    if layout.sp and cost.training:
-        size = block.count / layout.pp * _norm_parameters(block, cost) * element_bytes(cost)
+            yield _sent(collective, block, block.output_bytes, cost, layout, direction, "activations", block.tp_all_reduces)
+    size = block.count / layout.pp * _norm_parameters(block, cost) * element_bytes(cost)
+    if size and layout.sp and cost.training:
         why = f"gradients of the norms of {block.name}, of which each rank saw a share of the sequence"
         yield Transfer(collective="all_reduce", axis="tp", ranks=layout.tp, message_bytes=size, count=1, why=why)
 
 
 def _norm_parameters(block: Block, cost: Cost) -> float:
     """Weights of a block's norms, and biases of layer norms: a norm reads and writes its rows once."""
-    rows_bytes = 2 * element_bytes(cost) * cost.items
+    rows_bytes = 2 * element_bytes(cost) * sample_tokens(cost)
     norms = {"layer_norm": 2, "rms_norm": 1}
     return sum(norms[op.function] * op.bytes / rows_bytes for op in block.operators if op.function in norms)
 
@@ -73,22 +73,24 @@ def _head(block: Block, projection: Operator, cost: Cost, layout: Layout) -> Ite
     rows, width, classes = projection.m or 0, projection.k or 0, projection.n or 0
     e = element_bytes(cost)
     if layout.sp:
-        yield _sent("all_gather", block, e * cost.items * width, layout, "forward", "the last layer's output")  # as wide as the operand
+        yield _sent("all_gather", block, e * sample_tokens(cost) * width, cost, layout, "forward", "the last layer's output")
     if layout.loss == "parallel":
-        yield _sent("all_reduce", block, STATISTIC_BYTES * rows, layout, "forward", "largest logits, sums and targets", 3)
+        yield _sent("all_reduce", block, STATISTIC_BYTES * rows, cost, layout, "forward", "largest logits, sums and targets", 3)
     else:
-        yield _sent("all_gather", block, e * rows * classes, layout, "forward", "logits")
+        yield _sent("all_gather", block, e * rows * classes, cost, layout, "forward", "logits")
     if cost.training:
-        yield _sent("all_reduce", block, e * rows * width, layout, "backward", "gradients of the projection's operand")
+        yield _sent("all_reduce", block, e * rows * width, cost, layout, "backward", "gradients of the projection's operand")
 
 
-def _sent(collective: Collective, block: Block, size: float, layout: Layout, direction: Pass, what: str, times: float = 1) -> Transfer:
+def _sent(
+    collective: Collective, block: Block, size: float, cost: Cost, layout: Layout, direction: Pass, what: str, times: float = 1
+) -> Transfer:
     return Transfer(
         collective=collective,
         axis="tp",
         ranks=layout.tp,
         message_bytes=size / layout.cp,
-        count=times * passes(block, layout),
+        count=times * passes(block, cost, layout),
         during=direction,
         why=f"{what} of {block.name}, {direction} pass",
     )
@@ -101,7 +103,7 @@ def split(step: Step, mesh: DeviceMesh, layout: Layout) -> Step:
         divide(part, tp, layout)
     if layout.loss == "parallel":
         step = parallel_loss(step)
-    return replace(step, settle=(*step.settle, norm_gradients(step, tp))) if layout.sp else step
+    return step if layout.fsdp > 1 else replace(step, settle=(complete_gradients(step, tp), *step.settle))
 
 
 def refusal(layout: Layout, config: Mapping[str, Any], cost: Cost) -> str:

@@ -102,7 +102,7 @@ def _shares(step: Step) -> dict[Parameter, float]:
 def _shards(parameter: Parameter) -> float:
     if not isinstance(parameter, DTensor):
         return 1.0
-    sizes = (parameter.device_mesh.size(i) for i, placement in enumerate(parameter.placements) if placement.is_shard())
+    sizes = (parameter.device_mesh.size(i) for i, placement in enumerate(parameter.placements) if not placement.is_replicate())
     return float(torch.Size(sizes).numel())
 
 

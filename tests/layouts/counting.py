@@ -34,7 +34,7 @@ class Counting(TorchDispatchMode):
     """`sent` has the bytes, `calls` the number of calls, by collective, while the context lasts."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.sent: Counter[str] = Counter()
         self.calls: Counter[str] = Counter()
 

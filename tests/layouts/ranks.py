@@ -6,6 +6,7 @@ python ranks.py RANK WORLD_SIZE STORE: cases come as JSON lines on standard inpu
 import functools
 import json
 import sys
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -15,7 +16,7 @@ from torch.distributed.tensor import DTensor
 
 from hwbench.core import codec, registry
 from hwbench.core.layout import Layout, parse_layout
-from hwbench.core.parallel import Split, Step
+from hwbench.core.parallel import Split, Step, Transfer
 from hwbench.core.workload import Training, Workload
 from hwbench.run import build, stepping
 from tests.layouts import reference
@@ -29,7 +30,7 @@ def trained(workload: str, settings: dict[str, Any], layout: Layout) -> dict[str
     undivided = build.undivided(training)
     optimizer = functools.partial(torch.optim.SGD, lr=reference.RATE, momentum=reference.MOMENTUM)
     device = training.inputs[0].device
-    step = build.divide(build.replace(undivided, optimizer=optimizer), layout, device)
+    step = build.divide(replace(undivided, optimizer=optimizer), layout, device)
     run, losses, counting = stepping.training_step(step, None), [], Counting()
     for number in range(reference.STEPS):
         if number == reference.STEPS - 1:  # by then DistributedDataParallel has agreed on its buckets
@@ -70,7 +71,7 @@ def whole(step: Step, layout: Layout) -> dict[str, torch.Tensor]:
     found = {}
     for part in step.parts:
         for name, p in part.named_parameters(remove_duplicate=False):
-            full = p.detach().full_tensor() if isinstance(p, DTensor) else p.detach()
+            full = p.full_tensor().detach() if isinstance(p, DTensor) else p.detach()
             if layout.ep > 1 and ".experts." in name:
                 shares = [torch.empty_like(full) for _ in range(layout.ep)]
                 dist.all_gather(shares, full, group=ep_group(layout))
@@ -106,7 +107,7 @@ def compared(workload: str, settings: dict[str, Any], layout: Layout, found: lis
     moved = {name: float((wanted.after[name] - wanted.before[name]).abs().max()) for name in wanted.after}
     least = 1e-3 * max(moved.values())
     errors = {
-        (rank, name): float((value - wanted.after[name]).abs().max()) / max(moved[name], least)
+        (rank, name): distance(value, wanted.after[name]) / max(moved[name], least)
         for rank, (_, parameters, _, _) in enumerate(found)
         for name, value in parameters.items()
     }
@@ -118,20 +119,35 @@ def compared(workload: str, settings: dict[str, Any], layout: Layout, found: lis
         "worst": f"{worst[1]} of rank {worst[0]}",
         "missing": sorted(set(wanted.after) - seen),
         "clip": max(abs(rank[2] / wanted.clip_factor - 1) for rank in found),
-        "sent": [rank[3] for rank in found],
+        "sent": {kind: sum(rank[3].get(kind, 0) for rank in found) / len(found) for kind in set().union(*(rank[3] for rank in found))},
         "predicted": predicted(workload, settings, layout),
     }
 
 
+def distance(found: torch.Tensor, wanted: torch.Tensor) -> float:
+    """The largest difference beyond two units in the last place: what three updates of a number near 1 lose that each move it by little."""
+    rounding = 2 * torch.finfo(wanted.dtype).eps * wanted.abs()
+    return float(((found - wanted).abs() - rounding).max().clamp(min=0))
+
+
 def predicted(workload: str, settings: dict[str, Any], layout: Layout) -> dict[str, float]:
-    """Bytes by collective that the layouts' `communication` says one rank sends in a step."""
+    """Bytes by collective that an average rank sends in a step, as the layouts' `communication` says."""
     chosen = registry.load("workloads", workload, Workload)
     cost = chosen.cost(codec.convert(settings, chosen.config, source=workload), "fp32")
     total: dict[str, float] = {}
     for axis in layout.axes():
         for transfer in registry.load("layouts", axis, Split).communication(cost, layout):
-            total[transfer.collective] = total.get(transfer.collective, 0.0) + transfer.count * transfer.message_bytes
+            sent = transfer.count * transfer.message_bytes * average(transfer, layout)
+            total[transfer.collective] = total.get(transfer.collective, 0.0) + sent
     return total
+
+
+def average(transfer: Transfer, layout: Layout) -> float:
+    """An average rank's share of what the busiest one of a pipeline sends: the last stage sends nothing on, the first nothing back."""
+    if transfer.axis != "pp":
+        return 1.0
+    stages = layout.pp * layout.vpp
+    return (stages - 1) / stages if transfer.collective == "send_recv" else transfer.ranks / layout.pp
 
 
 def main(rank: int, world_size: int, store: str) -> None:

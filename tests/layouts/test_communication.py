@@ -19,7 +19,7 @@ OUT = 2.0 * TOKENS * HIDDEN
 
 def model(*, training: bool = True, top_k: int = 2) -> Cost:
     expert = Operator(name="experts", kind="matmul", flops=1.0, bytes=1.0, m=TOKENS * top_k // 8, batch=8, n=1, k=1, division="expert")
-    attention = Operator(name="attention", kind="attention", flops=1.0, bytes=1.0, division="heads", batch=8)
+    attention = Operator(name="attention", kind="attention", flops=1.0, bytes=4 * OUT, division="heads", batch=8, m=4096, k=128)
     layer = Block(
         name="layer",
         count=LAYERS,
@@ -30,7 +30,8 @@ def model(*, training: bool = True, top_k: int = 2) -> Cost:
         tp_all_reduces=2,
         ep_all_to_alls=2,
     )
-    embedding = Block(name="embedding", parameters=VOCABULARY * HIDDEN, operators=(), output_bytes=OUT, tp_all_reduces=1)
+    lookup = Operator(name="lookup", kind="embedding", flops=0.0, bytes=1.0, division="vocabulary")
+    embedding = Block(name="embedding", parameters=VOCABULARY * HIDDEN, operators=(lookup,), output_bytes=OUT, tp_all_reduces=1)
     return Cost(blocks=(embedding, layer), dtype="bf16", items=TOKENS, micro_batch=2, training=training)
 
 
@@ -50,18 +51,29 @@ def test_an_axis_that_is_not_used_sends_nothing(axis: str) -> None:
 def test_tp_does_two_all_reduces_a_layer_and_pass_for_each_micro_batch() -> None:
     transfers = sent("tp", Layout(tp=4, microbatches=3))
     assert {t.collective for t in transfers} == {"all_reduce"}
-    assert volume(transfers) == 3 * OUT * 2 * (2 * LAYERS + 1)
+    assert volume(transfers) == 3 * OUT * (2 * 2 * LAYERS + 1)
     assert all(t.overlaps is None and t.ranks == 4 for t in transfers)
 
 
 def test_sequence_parallelism_sends_the_same_bytes_in_halves() -> None:
     plain, sequence = sent("tp", Layout(tp=4)), sent("tp", Layout(tp=4, sp=True))
-    assert volume(sequence, "reduce_scatter") == volume(sequence, "all_gather") == volume(plain)
+    layers = volume(plain) - OUT  # the token table's rows are summed whole either way
+    assert volume(sequence, "reduce_scatter") == layers
+    assert volume(sequence, "all_gather") == layers + OUT  # its gradient is gathered
+
+
+def test_a_divided_vocabulary_sends_logits_or_three_numbers_a_row() -> None:
+    projection = Operator(name="vocabulary", kind="matmul", flops=1.0, bytes=1.0, m=TOKENS, n=VOCABULARY, k=HIDDEN, division="vocabulary")
+    cost = Cost(blocks=(Block(name="head", parameters=0, operators=(projection,)),), dtype="bf16", items=TOKENS, training=True)
+    whole, divided = sent("tp", Layout(tp=4), cost), sent("tp", Layout(tp=4, loss="parallel"), cost)
+    assert volume(whole, "all_gather") == 2.0 * TOKENS * VOCABULARY
+    assert volume(divided, "all_gather") == 0
+    assert volume(divided, "all_reduce") == volume(whole, "all_reduce") + 3 * 4.0 * TOKENS == OUT + 3 * 4.0 * TOKENS
 
 
 def test_inference_has_no_backward_pass() -> None:
     cost = model(training=False)
-    assert volume(sent("tp", Layout(tp=2), cost)) == volume(sent("tp", Layout(tp=2))) / 2
+    assert volume(sent("tp", Layout(tp=2), cost)) == (volume(sent("tp", Layout(tp=2))) + OUT) / 2
     assert {t.overlaps for t in sent("fsdp", Layout(fsdp=2), cost)} == {"forward"}
 
 
@@ -85,8 +97,15 @@ def test_pp_sends_an_output_a_micro_batch_each_way() -> None:
 def test_cp_sends_keys_and_values_round_a_ring() -> None:
     ring = [t for t in sent("cp", Layout(cp=4)) if t.collective == "send_recv"]
     assert {t.overlaps for t in ring} == {"forward", "backward"}
-    assert sum(t.count for t in ring) == 3 * LAYERS * 3  # three hops, once forward and twice backward
+    assert sum(t.count for t in ring) == LAYERS * (3 + 3 + 4)  # three hops forward and backward, and gradients go home
     assert all(t.message_bytes == 2 * OUT / 4 for t in ring)
+
+
+def test_gradients_are_averaged_over_dp_and_cp_at_once() -> None:
+    (together,) = (t for t in sent("dp", Layout(dp=2, cp=4)) if t.collective == "all_reduce" and "experts" not in t.why)
+    assert together.ranks == 8
+    assert [t.collective for t in sent("cp", Layout(dp=2, cp=4))] == ["send_recv", "send_recv"]
+    assert sent("cp", Layout(cp=4))[-1].collective == "all_reduce"
 
 
 def test_ep_sends_each_token_to_its_experts() -> None:
@@ -104,8 +123,9 @@ def test_volumes_scale_with_micro_batches_and_shrink_with_the_model_ranks(fsdp: 
     layout = Layout(fsdp=fsdp, tp=tp, pp=pp, microbatches=micro, sp=sp)
     once = replace(layout, microbatches=1)
     for axis in ("fsdp", "tp", "pp"):
-        assert isclose(volume(sent(axis, layout)), micro * volume(sent(axis, once)))
-    if fsdp > 1:
+        times = 1 if axis == "fsdp" and pp > 1 else micro  # a pipeline keeps what it gathered
+        assert isclose(volume(sent(axis, layout)), times * volume(sent(axis, once)))
+    if fsdp > 1 and pp == 1:
         assert isclose(volume(sent("fsdp", layout)) * tp * pp, volume(sent("fsdp", Layout(fsdp=fsdp, microbatches=micro))))
     for axis in ("fsdp", "tp", "pp", "cp", "ep", "dp"):
         assert all(t.count > 0 and t.message_bytes > 0 and t.ranks > 1 for t in sent(axis, layout))

@@ -113,7 +113,7 @@ def test_recomputation_repeats_the_forward_collectives() -> None:
     tp = {
         kind: sum(p.time_s for p in predict(cost, layout, A100, sends, kind).parts if p.name.startswith("tp ")) for kind in ("none", "full")
     }
-    assert tp["full"] == pytest.approx(1.5 * tp["none"])
+    assert tp["full"] == pytest.approx(1.5 * tp["none"], rel=1e-3)  # norm gradients are sent once, whatever is recomputed
 
 
 def test_nothing_fits_says_how_near_it_came() -> None:
