@@ -122,9 +122,8 @@ def _head(config: Decoder, e: float) -> Block:
     """Final norm, projection and the likeliest word of each sequence's last token."""
     b, h, v = config.batch, config.hidden, config.vocabulary
     modern = config.model == "llama"
+    last = norm("final_norm", b, h, e, function="rms_norm" if modern else "layer_norm")
+    projection = product("vocabulary", b, v, h, e, division="vocabulary")
     chosen = Operator(name="argmax", kind="memory", flops=0.0, bytes=b * (e * v + INDEX_BYTES), division="vocabulary")
-    parts = (
-        norm("final_norm", b, h, e, function="rms_norm" if modern else "layer_norm"),
-        product("vocabulary", b, v, h, e, division="vocabulary"),
-    )
-    return Block(name="head", parameters=(1 if modern else 2) * h + (0 if config.tied else v * h), operators=(*_forward(parts), chosen))
+    parameters = (1 if modern else 2) * h + (0 if config.tied else v * h)
+    return Block(name="head", parameters=parameters, operators=(*_forward((last, projection)), chosen))

@@ -41,7 +41,7 @@ class Served(NamedTuple):
             if hasattr(part, "held"):
                 part.held = (places, self.caches[0].keys.shape[2])  # type: ignore[assignment]  # an attribute, not a parameter
         for layer, cache in zip(self.model.layers, self.caches, strict=True):
-            layer.attention.attend = _attend(cache, start)  # type: ignore[union-attr, assignment]
+            layer.attention.attend = _attend(cache, start)  # type: ignore[union-attr]
         x = self.model.embed(tokens)
         for layer in self.model.layers:
             x = layer(x)

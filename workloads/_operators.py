@@ -9,6 +9,7 @@ from torch.nn import functional
 
 from . import _tensors, _training
 from ._llama_blocks import rms_norm, rotary_table, rotate
+from ._losses import cross_entropy
 from ._translation_blocks import biased_attention
 
 if TYPE_CHECKING:
@@ -69,7 +70,7 @@ def prepare(config: "Config", operands: list[Tensor]) -> Call:
             return lambda: (operands[0] + operands[1], operands[0] + operands[2])
         case "cross_entropy":
             logits, targets = operands[0].requires_grad_(), operands[1]
-            return lambda: _both(functional.cross_entropy(logits, targets), [logits], None)
+            return lambda: _both(cross_entropy(logits, targets), [logits], None)
         case "lookup":
             table = operands[1].requires_grad_()
             return lambda: _both(functional.embedding(operands[2], table), [table], operands[0])

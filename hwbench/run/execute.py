@@ -91,7 +91,8 @@ def execute(cases: tuple[Case, ...], options: Options, logs: Path, team: nodes.T
         )
         for number, group in enumerate(groups, start=1):
             wider = sum(one.world_size > group.world_size for one in groups[number:])
-            course.left = msgspec.structs.replace(course.left, launches=len(groups) - number, wider=wider)
+            later = sum(len(one.cases) for one in groups[number:])
+            course.left = msgspec.structs.replace(course.left, launches=len(groups) - number, wider=wider, later=later)
             yield from _group(group, course)
 
 

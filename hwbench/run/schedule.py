@@ -37,6 +37,8 @@ class Left(Value):
     launches: int
     wider: int = 0
     """Of these, how many have more ranks than the launch that `launch_s` was seen at: ranks import torch at the same time, and meet."""
+    later: int = 0
+    """Cases of those launches."""
     launch_s: float = FIRST_LAUNCH_S
     case_s: float | None = None
     """What a case took on average so far, None before the first."""
@@ -81,10 +83,15 @@ def missing(cases: Sequence[Case], settled: Iterable[tuple[str, int]]) -> tuple[
 
 
 def share_s(left: Left) -> float | None:
-    """Seconds the next case may take: an equal part of what the launches to come leave; None where too little is left for it."""
+    """Seconds the next case may take: an equal part of what the launches to come leave; None where too little is left for it.
+
+    Too little, too, is what launches to come need for the smallest shares of their cases, doubled, since steps of more ranks take longer:
+    some of many cases of this launch are missed less than all of another.
+    """
     if left.budget_s is None:
         return left.most_s
-    if left.budget_s < SMALLEST_SHARE_S:
+    needed_s = _launches_s(left) + left.later * (2 * SMALLEST_SHARE_S + left.overrun_s) if left.launches else 0.0
+    if left.budget_s - needed_s < SMALLEST_SHARE_S:
         return None
     equal_s = (left.budget_s - _launches_s(left)) / max(left.cases, 1)
     return min(max(SMALLEST_SHARE_S, equal_s - left.overrun_s), left.most_s)

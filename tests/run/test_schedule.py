@@ -1,5 +1,6 @@
 """Launches and shares of time."""
 
+import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -19,6 +20,7 @@ left = st.builds(
     cases=st.integers(1, 100),
     launches=st.integers(0, 20),
     wider=st.integers(0, 20),
+    later=st.integers(0, 100),
     launch_s=seconds,
     case_s=st.none() | seconds,
     overrun_s=seconds,
@@ -66,6 +68,13 @@ def test_the_budget_is_divided_after_launches_and_overruns() -> None:
     assert schedule.share_s(schedule.Left(cases=10, launches=2, launch_s=5, budget_s=0.1)) is None
     assert schedule.affords_launch(schedule.Left(cases=1, launches=0, launch_s=5, budget_s=6))
     assert not schedule.affords_launch(schedule.Left(cases=1, launches=0, launch_s=5, budget_s=5))
+
+
+def test_cases_of_the_first_launch_are_left_out_before_another_launch_is() -> None:
+    left = schedule.Left(cases=12, launches=1, wider=1, later=6, launch_s=3.5, overrun_s=0.2, budget_s=14.8)
+    assert schedule.share_s(left) == 0.5
+    assert schedule.share_s(msgspec.structs.replace(left, budget_s=14.6)) is None
+    assert schedule.share_s(msgspec.structs.replace(left, budget_s=14.6, launches=0, wider=0, later=0)) is not None
 
 
 @given(left)
