@@ -37,7 +37,7 @@ def with_largest_batch(
     field, limit = largest.field_of(case), _limit(case, parse_layout(case.layout).world_size)
     click.echo(f"looking for the largest {field} of {name_of(case)} that fits{_into(limit)}", err=True)
     with tempfile.TemporaryDirectory(prefix="hwbench-batch-") as logs:
-        options = Options(case_time_s=_TRY_S, time_limit_s=time_limit_s, memory_limit_bytes=limit, cpus=cpus)
+        options = Options(case_time_s=_TRY_S, time_limit_s=time_limit_s, trial=True, memory_limit_bytes=limit, cpus=cpus)
 
         def fits(batch: int) -> largest.Try:
             return _tried(largest.sized(case, batch), batch, options, Path(logs))

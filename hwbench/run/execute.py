@@ -42,6 +42,8 @@ class Options(Value):
     """What of the budget is used up already."""
     traces: str = ""
     """Folder under which every case gets a folder with its profiler's trace; '' for none."""
+    trial: bool = False
+    """Cases are only to show whether they run: few calls, no check."""
     memory_limit_bytes: int | None = None
     """What the memory of each rank may grow by in a case; None for as much as there is."""
     cpus: int
@@ -168,7 +170,8 @@ def _order(case: Case, share_s: float, course: _Course) -> protocol.Measure:
     if course.options.traces:
         name = re.sub(r"[^\w=.-]+", "-", casework.name_of(case)).strip("-")
         folder = str(Path(course.options.traces).resolve() / f"{course.number + 1:03d}-{name}"[:_LONGEST_NAME])
-    return protocol.Measure(case=case, share_s=share_s, trace=folder, memory_limit_bytes=course.options.memory_limit_bytes)
+    limit, trial = course.options.memory_limit_bytes, course.options.trial
+    return protocol.Measure(case=case, share_s=share_s, trace=folder, trial=trial, memory_limit_bytes=limit)
 
 
 def _answers(

@@ -46,6 +46,8 @@ class Measure(Value, tag=True):
     share_s: float
     trace: str = ""
     """Folder for a profiler's trace of an extra repeat; '' for none."""
+    trial: bool = False
+    """Only to see whether the case runs: a few calls, neither profiled nor checked."""
     memory_limit_bytes: int | None = None
     """What the rank's private memory may grow by (RLIMIT_DATA); None for as much as there is."""
 

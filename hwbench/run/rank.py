@@ -68,7 +68,7 @@ def _measured(order: protocol.Measure, context: Context, report: Report) -> prot
     )
     taken = measure.take_samples(step, order.share_s, report)
     samples = _samples(taken, context)
-    if built.training and order.case.process == 0:
+    if built.training and order.case.process == 0 and not order.trial:
         report("profiling", len(taken.samples))
         pipeline = parse_layout(order.case.layout).pp > 1
         samples = msgspec.structs.replace(samples, split=split_of(built.run, step.agree, context.device, pipeline=pipeline))
@@ -79,7 +79,7 @@ def _measured(order: protocol.Measure, context: Context, report: Report) -> prot
     return protocol.Measured(
         rank=context.rank,
         samples=samples,
-        check=_checked(built.check()),
+        check=None if order.trial else _checked(built.check()),
         first_loss=_mean_over_ranks(taken.first_loss, context),
         last_loss=_mean_over_ranks(taken.last_loss, context),
         warnings=(*built.warnings, *measure.warnings_of(taken)),
