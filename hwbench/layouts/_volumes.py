@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from hwbench.core.parallel import Transfer
 from hwbench.core.workload import DTYPE_BYTES
 
 if TYPE_CHECKING:
     from hwbench.core.layout import Layout
     from hwbench.core.workload import Block, Cost
+
+SHARE_BYTES = 4.0
+"""An expert's share of the tokens is fp32."""
 
 
 def element_bytes(cost: Cost) -> float:
@@ -62,3 +66,32 @@ def stage_bytes(cost: Cost, layout: Layout) -> float:
 def boundary_bytes(block: Block, layout: Layout) -> float:
     """Bytes of a block's output on one rank, for one micro-batch: divided by cp, and by tp where sequence parallelism is on."""
     return block.output_bytes / layout.cp / (layout.tp if layout.sp else 1)
+
+
+def experts_of(block: Block) -> int:
+    """Experts of a block's mixture; 0 where it has none."""
+    return max((op.batch for op in block.operators if op.division == "expert" and op.kind == "matmul"), default=0)
+
+
+def routing_means(cost: Cost, layout: Layout, axis: str) -> tuple[Transfer, ...]:
+    """What the balance of experts needs of the global batch: each one's share of the tokens, fp32, over all ranks with samples of it.
+
+    It is counted with the outermost of their axes.
+    """
+    data = [name for name in ("dp", "fsdp", "cp") if getattr(layout, name) > 1]
+    if not cost.training or data[:1] != [axis]:
+        return ()
+    ranks = layout.dp * layout.fsdp * layout.cp
+    return tuple(
+        Transfer(
+            collective="all_reduce",
+            axis=axis,
+            ranks=ranks,
+            message_bytes=SHARE_BYTES * experts_of(block),
+            count=passes(block, cost, layout),
+            during="forward",
+            why=f"tokens of each expert of {block.name}",
+        )
+        for block in cost.blocks
+        if experts_of(block)
+    )

@@ -10,7 +10,7 @@ from hwbench.core.parallel import Split, Step, Transfer
 
 from ._models import attends, indivisible, is_recurrent
 from ._replicas import averaged
-from ._volumes import element_bytes, passes, stage_bytes
+from ._volumes import element_bytes, passes, routing_means, stage_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -30,7 +30,7 @@ def communication(cost: Cost, layout: Layout) -> tuple[Transfer, ...]:
     if layout.cp == 1:
         return ()
     rings = tuple(t for block in cost.blocks if attends(block) for t in _ring(block, cost, layout))
-    return rings if layout.dp > 1 else rings + _gradients(cost, layout)
+    return rings if layout.dp > 1 else rings + _gradients(cost, layout) + routing_means(cost, layout, "cp")
 
 
 def _ring(block: Block, cost: Cost, layout: Layout) -> Iterator[Transfer]:
@@ -64,7 +64,8 @@ def _gradients(cost: Cost, layout: Layout) -> tuple[Transfer, ...]:
     """Every rank of the ring has the same weights and other tokens, so their gradients are averaged like those of data parallel ranks."""
     if not cost.training:
         return ()
-    size = stage_bytes(cost, layout) / layout.fsdp
+    experts = sum(block.count * block.expert_parameters for block in cost.blocks) * element_bytes(cost) / (layout.tp * layout.pp)
+    size = (stage_bytes(cost, layout) + experts) / layout.fsdp
     why = "gradients, of which each rank saw a share of the sequence"
     return (Transfer(collective="all_reduce", axis="cp", ranks=layout.cp, message_bytes=size, count=1, overlaps="backward", why=why),)
 

@@ -8,7 +8,7 @@ from hwbench.core.parallel import Split, Step, Transfer
 
 from . import zero
 from ._replicas import averaged
-from ._volumes import element_bytes, stage_bytes
+from ._volumes import element_bytes, routing_means, stage_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -35,7 +35,7 @@ def communication(cost: Cost, layout: Layout) -> tuple[Transfer, ...]:
     if experts and sharing > 1:
         expert_bytes = experts * element_bytes(cost) / (layout.tp * layout.pp * layout.ep)
         transfers += _averaged(expert_bytes, sharing, layout, "gradients of experts")
-    return transfers
+    return transfers + routing_means(cost, layout, "dp")
 
 
 def _averaged(message_bytes: float, ranks: int, layout: Layout, what: str) -> tuple[Transfer, ...]:

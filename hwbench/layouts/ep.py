@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from hwbench.core.parallel import Split, Step, Transfer
 
 from ._models import has_experts, indivisible
-from ._volumes import boundary_bytes, passes
+from ._volumes import boundary_bytes, experts_of, passes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
     from hwbench.core.layout import Layout
     from hwbench.core.workload import Block, Cost
+
+COUNT_BYTES = 8.0
+"""A number of tokens is int64."""
 
 
 def communication(cost: Cost, layout: Layout) -> tuple[Transfer, ...]:
@@ -27,19 +30,33 @@ def communication(cost: Cost, layout: Layout) -> tuple[Transfer, ...]:
     if layout.ep == 1:
         return ()
     directions: tuple[Literal["forward", "backward"], ...] = ("forward", "backward") if cost.training else ("forward",)
-    return tuple(
-        Transfer(
-            collective="all_to_all",
-            axis="ep",
-            ranks=layout.ep,
-            message_bytes=_chosen(block, cost) * boundary_bytes(block, layout),
-            count=block.ep_all_to_alls * passes(block, cost, layout),
-            during=direction,
-            why=f"tokens of {block.name} to their experts, {direction} pass",
-        )
-        for block in cost.blocks
-        if block.ep_all_to_alls
-        for direction in directions
+    blocks = [block for block in cost.blocks if block.ep_all_to_alls]
+    tokens = (_tokens(block, cost, layout, direction) for block in blocks for direction in directions)
+    return (*tokens, *(_counts(block, cost, layout) for block in blocks if experts_of(block)))
+
+
+def _tokens(block: Block, cost: Cost, layout: Layout, direction: Literal["forward", "backward"]) -> Transfer:
+    return Transfer(
+        collective="all_to_all",
+        axis="ep",
+        ranks=layout.ep,
+        message_bytes=_chosen(block, cost) * boundary_bytes(block, layout),
+        count=block.ep_all_to_alls * passes(block, cost, layout),
+        during=direction,
+        why=f"tokens of {block.name} to their experts, {direction} pass",
+    )
+
+
+def _counts(block: Block, cost: Cost, layout: Layout) -> Transfer:
+    """How many tokens come for each expert has to be known before they can."""
+    return Transfer(
+        collective="all_to_all",
+        axis="ep",
+        ranks=layout.ep,
+        message_bytes=COUNT_BYTES * experts_of(block),
+        count=passes(block, cost, layout),
+        during="forward",
+        why=f"numbers of tokens of {block.name}",
     )
 
 

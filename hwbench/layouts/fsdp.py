@@ -8,7 +8,7 @@ from hwbench.core.parallel import Collective, Split, Step, Transfer
 
 from ._models import groups
 from ._replicas import share_means
-from ._volumes import element_bytes, held_bytes, passes, tied_table
+from ._volumes import element_bytes, held_bytes, passes, routing_means, tied_table
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -32,7 +32,7 @@ def communication(cost: Cost, layout: Layout) -> tuple[Transfer, ...]:
     if layout.fsdp == 1:
         return ()
     blocks = (transfer for block in cost.blocks if block.parameters for transfer in _block(block, cost, layout))
-    return (*blocks, *_second_table(cost, layout))
+    return (*blocks, *_second_table(cost, layout), *routing_means(cost, layout, "fsdp"))
 
 
 def _block(block: Block, cost: Cost, layout: Layout) -> Iterator[Transfer]:

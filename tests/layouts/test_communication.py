@@ -105,14 +105,21 @@ def test_gradients_are_averaged_over_dp_and_cp_at_once() -> None:
     (together,) = (t for t in sent("dp", Layout(dp=2, cp=4)) if t.collective == "all_reduce" and "experts" not in t.why)
     assert together.ranks == 8
     assert [t.collective for t in sent("cp", Layout(dp=2, cp=4))] == ["send_recv", "send_recv"]
-    assert sent("cp", Layout(cp=4))[-1].collective == "all_reduce"
+    assert "gradients" in sent("cp", Layout(cp=4))[2].why
 
 
 def test_ep_sends_each_token_to_its_experts() -> None:
-    transfers = sent("ep", Layout(dp=4, ep=4))
+    *transfers, counts = sent("ep", Layout(dp=4, ep=4))
     assert all(t.message_bytes == 2 * OUT for t in transfers)
     assert sum(t.count for t in transfers) == 2 * 2 * LAYERS
-    assert all(t.message_bytes == OUT for t in sent("ep", Layout(dp=4, ep=4), model(top_k=1)))
+    assert all(t.message_bytes == OUT for t in sent("ep", Layout(dp=4, ep=4), model(top_k=1))[:-1])
+    assert (counts.message_bytes, counts.count) == (8 * 8.0, LAYERS)  # eight experts, int64, a layer
+
+
+def test_the_balance_of_experts_is_averaged_over_all_ranks_with_samples_once() -> None:
+    layout = Layout(dp=2, fsdp=2, cp=2)
+    means = [t for axis in layout.axes() for t in sent(axis, layout) if t.why.startswith("tokens of each expert")]
+    assert [(t.axis, t.ranks, t.message_bytes, t.count) for t in means] == [("dp", 8, 8 * 4.0, LAYERS)]
 
 
 degrees = st.sampled_from([1, 2, 4, 8])
@@ -124,8 +131,10 @@ def test_volumes_scale_with_micro_batches_and_shrink_with_the_model_ranks(fsdp: 
     once = replace(layout, microbatches=1)
     for axis in ("fsdp", "tp", "pp"):
         times = 1 if axis == "fsdp" and pp > 1 else micro  # a pipeline keeps what it gathered
-        assert isclose(volume(sent(axis, layout)), times * volume(sent(axis, once)))
+        kinds = ("all_gather", "reduce_scatter", "send_recv")
+        assert all(isclose(volume(sent(axis, layout), kind), times * volume(sent(axis, once), kind)) for kind in kinds)
     if fsdp > 1 and pp == 1:
-        assert isclose(volume(sent("fsdp", layout)) * tp * pp, volume(sent("fsdp", Layout(fsdp=fsdp, microbatches=micro))))
+        undivided = Layout(fsdp=fsdp, microbatches=micro)
+        assert isclose(volume(sent("fsdp", layout), "all_gather") * tp, volume(sent("fsdp", undivided), "all_gather"))
     for axis in ("fsdp", "tp", "pp", "cp", "ep", "dp"):
         assert all(t.count > 0 and t.message_bytes > 0 and t.ranks > 1 for t in sent(axis, layout))
