@@ -28,9 +28,9 @@ def plot(summary: Summary) -> Plot | None:
     return Plot(
         id="scaling",
         title="Scaling efficiency",
-        caption="How much of the ideal speed-up each layout reaches, the batch of a rank fixed. The dotted stroke is the ideal: as many "
-        "times the work as there are ranks. Ceilings show what the machine's own memory and cores allow. Thin lines are "
-        "intervals; one too wide to tell anything is left out.",
+        caption="How much of the ideal speed-up each layout reaches, the batch of a rank fixed (of all ranks together where it says "
+        "strong). The dotted stroke is the ideal: as many times the work as there are ranks. Ceilings show what the machine's own memory "
+        "and cores allow. Thin lines are intervals; one too wide to tell anything is left out.",
         alt="Scaling efficiency. " + "; ".join(f"{v.workload} {v.layout}: {_text.efficiency(v)}" for v in values) + ". The ideal is 100 %.",
         figure=rows_figure([_bars(summary, values)], rows, axis, shapes=ideal),
     )

@@ -40,7 +40,7 @@ def folded(table: Table, *names: str) -> Table:
         tuple(tuple(row[i] for i in kept) for row in table.rows),
         frozenset(new for new, old in enumerate(kept) if old in table.numeric),
         table.marked,
-        "; ".join(f"{table.columns[i].lower()}: {table.rows[0][i]}" for i in same),
+        "; ".join(f"{table.columns[i].lower()}: {table.rows[0][i]}" for i in same if table.rows[0][i] != UNKNOWN),
     )
 
 
@@ -48,20 +48,21 @@ def throughput(summary: Summary) -> Table:
     """One row a case: rate, time with interval, share of the roof, noise."""
     columns = (
         "Workload", "Layout", "Settings", "Type, device", "Rate", "Step time (interval)", "Spread", "Compute", "Traffic", "Of roof",
-        "MFU", "Peak mem.", "Samples", "Loss", "Check", "Run",
+        "MFU", "HFU", "Energy a step", "Peak mem.", "Samples", "Loss", "Check", "Run",
     )  # fmt: skip
     rows = tuple(
         (
             row.workload, row.layout, row.settings or "defaults", f"{row.dtype}, {row.device}", _text.rate(row), _text.step_time(row),
             _text.spread(row), _text.flops(row), _text.traffic(row), format_fraction(row.roof_fraction), format_fraction(row.mfu_fraction),
+            format_fraction(row.hfu_fraction), format_rate(row.energy_per_step_j, "J"),
             _text.peak_memory(row), f"{row.samples:,} in {row.processes}", _text.loss(row), row.check,
             row.run if len(summary.runs) > 1 else "",
         )
         for row in summary.throughput
     )  # fmt: skip
     marked = frozenset(index for index, row in enumerate(summary.throughput) if row.noisy or row.warnings)
-    made = Table("Throughput of every case", columns, rows, frozenset(range(4, 14)), marked)
-    return folded(_without_empty(made, "Run"), "Settings", "Type, device", "MFU", "Loss", "Check")
+    made = Table("Throughput of every case", columns, rows, frozenset(range(4, 16)), marked)
+    return folded(_without_empty(made, "Run"), "Settings", "Type, device", "MFU", "HFU", "Energy a step", "Loss", "Check")
 
 
 def by_run(summary: Summary) -> Table:
@@ -74,12 +75,6 @@ def by_run(summary: Summary) -> Table:
     rows = tuple((*case, *(found.get(run, UNKNOWN) for run in ids)) for case, found in cells.items())
     columns = ("Workload", "Layout", "Settings", "Type, device", *ids)
     return Table("The runs side by side: rate and spread", columns, rows if len(ids) > 1 else (), frozenset(range(4, len(columns))))
-
-
-def differences(summary: Summary) -> Table:
-    """Facts of machine and software in which the runs differ."""
-    rows = tuple((difference.fact, *(value or UNKNOWN for value in difference.values)) for difference in summary.differences)
-    return Table("What differs between the runs' machines and software", ("Fact", *(run.id for run in summary.runs)), rows)
 
 
 def row_notes(summary: Summary) -> Table:

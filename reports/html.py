@@ -6,13 +6,17 @@ from hwbench.core.summary import Report, Summary
 
 from . import (
     _ceilings_tables,
+    _figure_against,
     _figure_ceilings,
+    _figure_layouts,
     _figure_roofline,
     _figure_samples,
     _figure_scaling,
+    _figure_scaling_curves,
     _figure_sizing,
     _figure_sweeps,
     _figure_throughput,
+    _fleet,
     _machine,
     _sizing_words,
     _tables,
@@ -39,6 +43,9 @@ def render(summary: Summary) -> str:
         ceiling_gaps=_ceilings_tables.gaps(summary.ceilings),
         recommendation=list(_sizing_words.sentences(summary.sizing)) if summary.sizing else [],
         sweep_tables=_figure_sweeps.tables(summary),
+        lagging=_figure_layouts.lagging(summary),
+        fleet=_fleet.tables(summary),
+        fleet_notes=_fleet.notes(summary),
         terms=terms(),
     )
 
@@ -47,7 +54,7 @@ def _table_sections(summary: Summary) -> dict[str, _tables.Table]:
     made = {
         "throughput": _tables.throughput(summary),
         "by_run": _tables.by_run(summary),
-        "differences": _tables.differences(summary),
+        "layouts": _figure_layouts.table(summary),
         "row_notes": _tables.row_notes(summary),
         "roofs": _tables.roofs(summary),
         "scaling": _tables.scaling(summary),
@@ -58,12 +65,21 @@ def _table_sections(summary: Summary) -> dict[str, _tables.Table]:
     }
     if summary.inventory is not None:
         made |= {name: make(summary.inventory) for name, make in _OF_MACHINE.items()}
+    if summary.configurations is not None:
+        made |= {name: make(summary.configurations) for name, make in _OF_CONFIGURATIONS.items()}
     if summary.sizing is not None:
         made |= {name: make(summary.sizing) for name, make in _OF_SIZING.items()}
     return made
 
 
 _OF_MACHINE: Final = {"limits": _machine.limits, "facts": _machine.facts, "gaps": _machine.gaps}
+_OF_CONFIGURATIONS: Final = {
+    "machines": _figure_against.machines,
+    "against": _figure_against.against,
+    "prices": _figure_against.prices,
+    "cant": _figure_against.cant,
+    "differences": _figure_against.differences,
+}
 _OF_SIZING: Final = {
     "sizing": _tables.sizing,
     "sizing_reasons": _tables.sizing_reasons,
@@ -83,6 +99,10 @@ def _plots(summary: Summary) -> dict[str, Any]:
         "roofline": _figure_roofline.plot(summary),
         "off_roofline": _figure_roofline.unplaced(summary),
         "sweeps": _figure_sweeps.plots(summary),
+        "against": _figure_against.plots(summary.configurations),
+        "splits": _figure_layouts.splits(summary),
+        "memory": _figure_layouts.memory(summary),
+        "curves": _figure_scaling_curves.plots(summary),
         "scaling": _figure_scaling.plot(summary),
         "ceilings": ceilings,
         "samples": _figure_samples.plot(summary),

@@ -6,7 +6,7 @@ from typing import Final
 
 from hwbench.core.summary import Report, Summary
 
-from . import _ceilings_tables, _figure_sweeps, _machine, _tables
+from . import _ceilings_tables, _figure_against, _figure_layouts, _figure_sweeps, _fleet, _machine, _tables
 from ._tables import Table
 
 _SPECIAL: Final = re.compile(r"([\\`*_{}\[\]<>#|~$@!&])")
@@ -21,7 +21,7 @@ def _blocks(summary: Summary) -> Iterator[str]:
     yield f"# hwbench: {escaped(summary.title)}"
     if summary.inventory is not None:
         yield escaped(_machine.name(summary.inventory))
-    yield "\n".join(f"- {escaped(sentence)}" for sentence in summary.findings) or "No figure could be made from these runs."
+    yield "\n".join(f"- {escaped(sentence)}" for sentence in summary.findings) or _without_findings(summary)
     if summary.warnings:
         yield "**Before you rely on it**"
         yield "\n".join(f"- {escaped(warning)}" for warning in summary.warnings)
@@ -33,8 +33,21 @@ def _blocks(summary: Summary) -> Iterator[str]:
     yield f"Made by hwbench {escaped(summary.hwbench_version)}, {escaped(summary.made_at)}."
 
 
+def _without_findings(summary: Summary) -> str:
+    if not summary.throughput:
+        return "No figure could be made from these runs."
+    return f"{len(summary.throughput)} cases were measured; their figures stand below."
+
+
 def _sections(summary: Summary) -> Iterator[tuple[str, list[Table]]]:
+    if summary.configurations is not None:
+        beside = (
+            _figure_against.machines, _figure_against.against, _figure_against.prices, _figure_against.cant, _figure_against.differences,
+        )  # fmt: skip
+        yield "Side by side", [make(summary.configurations) for make in beside]
+    yield "Nodes", list(_fleet.tables(summary))
     yield "Throughput", [_tables.throughput(summary), _tables.by_run(summary), _tables.row_notes(summary)]
+    yield "Layouts", [_figure_layouts.table(summary)]
     yield "Sweeps", list(_figure_sweeps.tables(summary))
     yield "Measured ceilings", [_tables.roofs(summary), *_ceilings_tables.tables(summary.ceilings)]
     yield "Scaling", [_tables.scaling(summary)]
@@ -48,7 +61,7 @@ def _sections(summary: Summary) -> Iterator[tuple[str, list[Table]]]:
     yield "Not measured", [_tables.not_measured(summary)]
     if summary.inventory is not None:
         yield "Machine", [make(summary.inventory) for make in (_machine.limits, _machine.facts, _machine.gaps)]
-    yield "How it was made", [_tables.differences(summary), _tables.runs(summary), _tables.versions(summary)]
+    yield "How it was made", [_tables.runs(summary), _tables.versions(summary)]
 
 
 def _table(table: Table) -> Iterator[str]:

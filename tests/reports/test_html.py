@@ -142,7 +142,7 @@ def test_tables_have_as_many_cells_as_columns(make: Callable[[], Summary]) -> No
     summary = make()
     tables = [
         getattr(_tables, name)(summary)
-        for name in ("throughput", "by_run", "differences", "row_notes", "roofs", "scaling", "not_measured", "runs", "versions")
+        for name in ("throughput", "by_run", "row_notes", "roofs", "scaling", "not_measured", "runs", "versions")
     ]
     tables += [getattr(_tables, name)(summary.sizing or sizing_answer()) for name in ("sizing", "step_parts", "memory_parts", "rejected")]
     if summary.inventory is not None:
