@@ -5,7 +5,7 @@ share memory bandwidth. What was not measured is absent, and a note says so; not
 where records have them (`busy.py`): a profile is of the machine, and not of who else was running on it.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from statistics import median
 from typing import Any, NamedTuple
 
@@ -19,6 +19,7 @@ from hwbench.core.record import Record, Run
 from hwbench.core.summary import Throughput
 from hwbench.core.workload import DTYPE_BYTES
 
+from . import network
 from .busy import undisturbed
 from .operators import operator_times
 from .roofline import COMPUTE_ROOF, MEMORY_ROOF
@@ -27,6 +28,7 @@ from .throughput import rows
 NAME = "here"
 """Name of the calibrated profile, for `hwbench size --cluster here`."""
 SHARED = "shared memory"
+NETWORK = "network"
 FEWEST_SIZES = 3
 """Sizes of gradients from which latency and bandwidth can be told apart."""
 
@@ -55,7 +57,8 @@ def calibrate(run: Run) -> ClusterProfile:
         raise UserError(f"run {run.header.id}: no matrix product was measured", hint=hint)
     memory = _memory_bytes(run, seen)
     bandwidth, memory_curve = _streaming(seen)
-    tier = _tier(seen)
+    hosts = _hosts(seen)
+    tiers = _tiers(seen, seen.ranks // hosts)
     profile = ClusterProfile(
         name=NAME,
         description=f"this machine: {seen.ranks} × {_what(run, seen)}, calibrated from run {run.header.id}",
@@ -66,27 +69,27 @@ def calibrate(run: Run) -> ClusterProfile:
             memory_bandwidth_bytes_per_s=bandwidth,
             peak_flops_per_s=peaks,
         ),
-        node=Node(accelerators=seen.ranks, memory_bytes=memory if _on_cpu(seen) else None, cpus=run.header.inventory.cpu.model),
-        tiers=() if tier is None else (tier,),
+        node=Node(accelerators=seen.ranks // hosts, memory_bytes=memory if _on_cpu(seen) else None, cpus=run.header.inventory.cpu.model),
+        tiers=tiers,
         efficiency=Efficiency(
             matmul={dtype: _product_curve(seen, dtype, peak) for dtype, peak in peaks.items()},
             memory=memory_curve,
             attention_fraction=_attention(seen, peaks),
             operators=operator_times(zip(seen.rows, seen.configs, strict=True)),
         ),
-        nodes=1,
+        nodes=hosts,
         sources={},
     )
     return replace(profile, sources=_sources(profile, seen), notes=_notes(run, seen, profile))
 
 
 def _select(run: Run) -> _Measured:
-    """The rows of the device with the quickest matrix product, and the most ranks that ran one at the same time."""
+    """The rows of the device with the quickest matrix product, and the most ranks that ran anything at the same time."""
     found = [(row, config) for row, config in _cases(run) if not row.check.startswith("failed")]
     products = [row for row, _ in found if row.workload == COMPUTE_ROOF]
     device = max(products, key=lambda row: row.flops_per_s).device if products else "cpu"
     mine = [(row, config) for row, config in found if row.device == device]
-    ranks = max((row.world_size for row, _ in mine if row.workload == COMPUTE_ROOF), default=1)
+    ranks = max((row.world_size for row, _ in mine), default=1)
     configs = tuple(config for _, config in mine)
     return _Measured(tuple(row for row, _ in mine), configs, device, ranks, f"measured here, run {run.header.id}")
 
@@ -109,9 +112,10 @@ def _ceilings(seen: _Measured, workload: str, dtype: str | None) -> list[Through
 
 
 def _peaks(seen: _Measured) -> dict[str, float]:
-    """The fastest matrix product of each dtype that was measured with all ranks busy, FLOP/s a rank."""
+    """The fastest matrix product of each dtype that was measured with as many ranks busy as any was, FLOP/s a rank."""
     ceilings = {dtype: _ceilings(seen, COMPUTE_ROOF, dtype) for dtype in _dtypes(seen)}
-    busy = {dtype: mine for dtype, mine in ceilings.items() if mine[0].world_size == seen.ranks}
+    most = max((mine[0].world_size for mine in ceilings.values()), default=1)
+    busy = {dtype: mine for dtype, mine in ceilings.items() if mine[0].world_size == most}
     return {dtype: max(row.flops_per_s / row.world_size for row in mine) for dtype, mine in busy.items()}
 
 
@@ -158,6 +162,25 @@ def _attention(seen: _Measured, peaks: dict[str, float]) -> float | None:
     return min(1.0, median(shares)) if shares else None
 
 
+def _hosts(seen: _Measured) -> int:
+    """Over how many hosts the busiest products ran."""
+    return max((len({rank.host for rank in row.ranks}) for row in seen.rows if row.workload == COMPUTE_ROOF), default=1) or 1
+
+
+def _tiers(seen: _Measured, a_node: int) -> tuple[Tier, ...]:
+    """Ranks of one host: by dp steps, which hold a layout's own overhead too, else by collectives. Between hosts: by collectives."""
+    inside = _tier(seen) or network.tier(SHARED, a_node, _timed(seen, several=False))
+    between = network.tier(NETWORK, None, _timed(seen, several=True))
+    return tuple(tier for tier in (inside, between) if tier is not None)
+
+
+def _timed(seen: _Measured, *, several: bool) -> Iterator[network.Timed]:
+    """The collectives measured within a host, or over several, by wall time: waiting for a network takes no CPU time."""
+    for row, config in zip(seen.rows, seen.configs, strict=True):
+        if row.kind == "collective" and (len({rank.host for rank in row.ranks}) > 1) == several:
+            yield network.Timed(config["collective"], row.world_size, config["message_bytes"], row.step_best_s)
+
+
 def _tier(seen: _Measured) -> Tier | None:
     """What ranks exchange: the latency and bus bandwidth that explain why a dp step takes longer than the same step alone.
 
@@ -171,6 +194,8 @@ def _tier(seen: _Measured) -> Tier | None:
         base = alone.get((row.workload, row.settings, row.dtype, row.threads))
         if base is None or not row.parameters or parse_layout(row.layout).dp != row.world_size or row.world_size < 2:
             continue
+        if len({rank.host for rank in row.ranks}) > 1:
+            continue  # what a network takes is no CPU time
         longer, ranks = row.step_time_s - base, row.world_size
         if longer > 0:
             found.append((2 * (ranks - 1) / ranks * row.parameters * DTYPE_BYTES.get(row.dtype, 4.0), longer))
@@ -178,7 +203,9 @@ def _tier(seen: _Measured) -> Tier | None:
         return None
     latency_s, bandwidth = _exchange(found)
     whole = (CurvePoint(size=1.0, fraction=1.0),)
-    return Tier(name=SHARED, accelerators=seen.ranks, bandwidth_bytes_per_s=bandwidth, latency_s=latency_s, efficiency=whole)
+    return Tier(
+        name=SHARED, accelerators=seen.ranks // _hosts(seen), bandwidth_bytes_per_s=bandwidth, latency_s=latency_s, efficiency=whole
+    )
 
 
 def _exchange(found: Sequence[tuple[float, float]]) -> tuple[float | None, float]:
@@ -260,9 +287,16 @@ def _product_notes(seen: _Measured, profile: ClusterProfile) -> Iterable[str]:
         if dtype not in profile.accelerator.peak_flops_per_s:
             ranks = _ceilings(seen, COMPUTE_ROOF, dtype)[0].world_size
             yield f"{dtype} products were measured on {ranks} of {seen.ranks} ranks only: together they may be slower, so no rate is given."
+    if profile.accelerator.peak_flops_per_s and max(row.world_size for row in seen.rows if row.workload == COMPUTE_ROOF) < seen.ranks:
+        yield f"No product was measured with all {seen.ranks} ranks busy: the rate of one rank may be too high."
     for dtype, curve in profile.efficiency.matmul.items():
         if len(curve) == 1:
             yield f"{dtype} products were measured at one size, {curve[0].size:.2g} FLOPs: smaller ones reach less."
+
+
+def _of_tier(tier: Tier) -> str:
+    by_steps = tier.name == SHARED and len(tier.efficiency) == 1
+    return "dp steps against the same steps alone" if by_steps else "collectives over message sizes, the fastest calls"
 
 
 def _sources(profile: ClusterProfile, seen: _Measured) -> dict[str, str]:
@@ -274,10 +308,10 @@ def _sources(profile: ClusterProfile, seen: _Measured) -> dict[str, str]:
         "accelerator.memory_bytes": (device.memory_bytes, memory),
         "accelerator.memory_bandwidth_bytes_per_s": (device.memory_bandwidth_bytes_per_s, bandwidth),
         "accelerator.peak_flops_per_s": (device.peak_flops_per_s, "the fastest matmul of each dtype, a rank's share"),
-        "node.accelerators": (profile.node.accelerators, "the most ranks that ran a ceiling"),
+        "node.accelerators": (profile.node.accelerators, "the most ranks that ran at the same time"),
         "node.memory_bytes": (profile.node.memory_bytes, "the least of host memory and control group limits"),
-        "nodes": (profile.nodes, "one machine was measured"),
-        f"tiers.{SHARED}": (profile.tiers or None, "dp steps against the same steps alone"),
+        "nodes": (profile.nodes, "as many machines were measured"),
+        **{f"tiers.{tier.name}": (tier, _of_tier(tier)) for tier in profile.tiers},
         "efficiency.matmul": (efficiency.matmul or None, "matmul by size against the fastest"),
         "efficiency.memory": (efficiency.memory or None, "triad by size against the largest"),
         "efficiency.operators": (efficiency.operators or None, "operators with cold operands, forward and backward"),

@@ -52,6 +52,8 @@ class Tier(Value):
     """Time of one message of no size, one hop."""
     efficiency: tuple[CurvePoint, ...] = ()
     """Share of `bandwidth_bytes_per_s` a collective's bus bandwidth reaches, by message size, once its latency is taken off."""
+    collectives: dict[str, tuple[CurvePoint, ...]] = {}
+    """The same of single collectives by name, where they were measured: gloo's reduce_scatter moves as much as an all_reduce."""
 
 
 class OperatorTime(Value):

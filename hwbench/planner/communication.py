@@ -77,7 +77,7 @@ def transfer_time_s(profile: ClusterProfile, layout: Layout, transfer: Transfer)
         return 0.0
     where = reach(profile, layout, transfer)
     steps, factor = ring(transfer.collective, transfer.ranks)
-    share = bus_fraction(where.tier, transfer.message_bytes, transfer.ranks)
+    share = bus_fraction(where.tier, transfer.message_bytes, transfer.ranks, transfer.collective)
     return transfer.count * (steps * where.latency_s + factor * transfer.message_bytes / (where.bandwidth_bytes_per_s * share))
 
 
@@ -91,8 +91,9 @@ def ring(collective: str, ranks: int) -> tuple[float, float]:
     return 1.0, 1.0
 
 
-def bus_fraction(tier: Tier, message_bytes: float, ranks: int) -> float:
-    """Share of the tier's bandwidth that a message of this size reaches: the tier's curve, or the documented default."""
-    if tier.efficiency:
-        return max(1e-6, float(interpolate(tier.efficiency, message_bytes)))
+def bus_fraction(tier: Tier, message_bytes: float, ranks: int, collective: str = "") -> float:
+    """Share of the tier's bandwidth that a message of this size reaches: by the collective's own curve, the tier's, or the default."""
+    curve = tier.collectives.get(collective) or tier.efficiency
+    if curve:
+        return max(1e-6, float(interpolate(curve, message_bytes)))
     return BUS_FRACTION * message_bytes / (message_bytes + HALF_BYTES) if ranks > 1 and message_bytes > 0 else BUS_FRACTION

@@ -49,13 +49,17 @@ def _next_launch(member: Membership, interrupt: Interrupt) -> protocol.Launch | 
         selector.register(member.link.connection, selectors.EVENT_READ, data=member.link)
         selector.register(interrupt.wakes, selectors.EVENT_READ)
         while not member.link.lost:
-            heard = [message for key, _ in selector.select(1.0) if key.data for message in links.hear(member.link)]
+            heard, member.link.unread = member.link.unread, []
+            heard += [message for key, _ in selector.select(0 if heard else 1.0) if key.data for message in links.hear(member.link)]
             interrupt.check()
-            for message in heard:
-                if isinstance(message, protocol.Launch):
-                    return message
+            for number, message in enumerate(heard, start=1):
                 if isinstance(message, protocol.Farewell):
                     return None
+                if not isinstance(message, protocol.Launch):
+                    continue
+                if not any(isinstance(later, protocol.Stop) for later in heard[number:]):
+                    return message
+                links.say(member.link, protocol.Stopped())  # taken back before it was begun
             links.keep_alive(member.link)
     raise MeasurementError(f"{member.link.name} {member.link.lost}", hint="what was measured is on node 0")
 

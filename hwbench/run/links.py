@@ -28,6 +28,8 @@ class Link:
     silent_s: float = SILENT_S
     pending: bytearray = field(default_factory=bytearray)
     """Bytes that are no whole line yet."""
+    unread: list[protocol.Message] = field(default_factory=list)
+    """What came together with the message that was waited for, and is to be heard next."""
     heard_s: float = field(default_factory=time.monotonic)
     spoke_s: float = 0.0
     lost: str = ""

@@ -240,8 +240,10 @@ def _answer(link: Link, until_s: float) -> protocol.Welcome | protocol.Refused:
     with selectors.DefaultSelector() as selector:
         selector.register(link.connection, selectors.EVENT_READ)
         while not link.lost and time.monotonic() < until_s:
-            for message in links.hear(link) if selector.select(1.0) else ():
+            heard = links.hear(link) if selector.select(1.0) else []
+            for number, message in enumerate(heard, start=1):
                 if isinstance(message, protocol.Welcome | protocol.Refused):
+                    link.unread = heard[number:]
                     return message
             links.keep_alive(link)
     raise MeasurementError(f"{link.name} {link.lost or 'did not begin the run: not all nodes have come'}")

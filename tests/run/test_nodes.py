@@ -4,7 +4,9 @@ import os
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from pathlib import Path
 
@@ -169,6 +171,26 @@ def test_a_link_hands_on_whole_messages_only(pair: tuple[links.Link, socket.sock
     there.sendall(line[7:] + b'{"type":"Alive"}\n' + line)
     assert links.hear(link) == [protocol.Lost(reason="x"), protocol.Lost(reason="x")]
     assert link.lost == ""
+
+
+def test_what_comes_with_the_welcome_is_not_lost() -> None:
+    """A node that is slow to read finds the first order right behind the welcome."""
+    place = Place(nodes=2, node=0, host="127.0.0.1", port=free_port())
+    header = made_run().header
+
+    def other() -> tuple[str, list[protocol.Message]]:
+        with nodes.joined(msgspec.structs.replace(place, node=1), join(1), 30.0) as member:
+            time.sleep(0.2)
+            return member.header.id, member.link.unread or links.hear(member.link)
+
+    with ThreadPoolExecutor(1) as pool:
+        answer = pool.submit(other)
+        with nodes.gathered(place, join(0), header, 30.0) as team:
+            nodes.launch_everywhere(team, 2)
+            found, messages = answer.result()
+    assert found == header.id
+    assert [type(message) for message in messages] == [protocol.Launch]
+    assert team.fewest == "node 0 (h0)"
 
 
 @pytest.mark.parametrize(("sent", "why"), [(b"GET / HTTP/1.1\n", "sent what is no message"), (b"", "hwbench has ended there")])
