@@ -35,6 +35,11 @@ class PooledHead(nn.Module):
 
 
 def class_batch(config: Any, device: torch.device, classes: int) -> tuple[Tensor, Tensor]:
-    """Tokens (micro_batch, seq_len), and a class for each sequence, drawn uniformly: (micro_batch, 1); both int64."""
+    """Tokens (micro_batch, seq_len), and a class for each sequence, (micro_batch, 1); both int64.
+
+    Classes are drawn uniformly; of the text, the class is which of so many equal parts of the book a sequence begins in.
+    """
+    if config.distribution == "text":
+        return _text.passages(config, config.seq_len, device, classes)
     tokens = _text.sequences(config, config.seq_len, device)
     return tokens, torch.randint(classes, (config.micro_batch, 1), device=device)

@@ -63,6 +63,11 @@ def sequences(config: Any, length: int, device: torch.device) -> Tensor:
     """
     if config.distribution != "text":
         return _tensors.token_ids((config.micro_batch, length), config.vocabulary, config.distribution, device)
+    return passages(config, length, device, parts=1)[0]
+
+
+def passages(config: Any, length: int, device: torch.device, parts: int) -> tuple[Tensor, Tensor]:
+    """Pieces of the text (micro_batch, length), and in which of `parts` equal parts of it each begins (micro_batch, 1); both int64."""
     ids = tokens()[: _split()].clamp(max=config.vocabulary - 1).to(device)
     starts = torch.randint(len(ids), (config.micro_batch, 1), device=device)
-    return ids[(starts + torch.arange(length, device=device)) % len(ids)]
+    return ids[(starts + torch.arange(length, device=device)) % len(ids)], starts * parts // len(ids)

@@ -118,9 +118,16 @@ def next_token_batch(config: Any, device: torch.device) -> tuple[Tensor, Tensor]
 
 
 def pair_batch(config: Any, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
-    """Source tokens (micro_batch, source_len), target tokens and those that follow them (micro_batch, target_len), int64."""
+    """Source tokens (micro_batch, source_len), target tokens and those that follow them (micro_batch, target_len), int64.
+
+    Of the text, the task is to say the source backwards, from its last word on; the vocabulary's last id begins it.
+    """
     source = _text.sequences(config, config.source_len, device)
     target = _text.sequences(config, config.target_len + 1, device)
+    if config.distribution == "text":
+        target[:, 0] = config.vocabulary - 1
+        said = min(config.source_len, config.target_len)
+        target[:, 1 : said + 1] = source.flip(1)[:, :said]
     return source, target[:, :-1].contiguous(), target[:, 1:].contiguous()
 
 

@@ -34,8 +34,8 @@ class Config(Value):
     """Words of a target sentence."""
     micro_batch: int = 64
     """Pairs of sentences in a micro-batch."""
-    distribution: Literal["uniform", "zipf"] = "zipf"
-    """How words are drawn over the vocabularies."""
+    distribution: Literal["uniform", "zipf", "text"] = "zipf"
+    """How words are drawn over the vocabularies; `text`: a real one's words, and backwards."""
     accumulation: int = 1
     """Micro-batches whose gradients a step accumulates."""
 

@@ -36,8 +36,8 @@ class Config(Value):
     """Pairs of sentences in a micro-batch."""
     dropout: float = 0.0
     """Dropout of embeddings, attention and residual branches. On a CPU torch has no flash attention with dropout."""
-    distribution: Literal["uniform", "zipf"] = "uniform"
-    """How token ids are drawn over the vocabulary."""
+    distribution: Literal["uniform", "zipf", "text"] = "uniform"
+    """How token ids are drawn over the vocabulary; `text`: a real one's words, and backwards."""
     accumulation: int = 1
     """Micro-batches whose gradients a step accumulates."""
     recompute: Recompute = "none"
