@@ -63,6 +63,11 @@ class Layout(Value):
         return self.dp * self.fsdp
 
     @property
+    def stages(self) -> int:
+        """How many ranks the model's layers are cut up for: those of a pipeline, or of whole layers on devices."""
+        return self.pp * self.place
+
+    @property
     def text(self) -> str:
         """The canonical text: only what differs from the default, in the documented order; 'single' when nothing does."""
         return ",".join(_differences(self)) or "single"

@@ -232,7 +232,10 @@ def _measurement(case: Case, measured: list[protocol.Measured]) -> Measurement:
     """
     kind, cost = casework.kind_of(case), casework.cost_of(case)
     layout = parse_layout(case.layout)
-    copies = 1 if kind == "collective" else layout.data_ranks * (layout.microbatches if kind == "training" else 1)
+    if kind == "training":  # the optimizer's work is done once, however many micro-batches there are
+        more = layout.microbatches
+        cost = msgspec.structs.replace(cost, items=cost.items * more, accumulation=cost.accumulation * more)
+    copies = 1 if kind == "collective" else layout.data_ranks
     return Measurement(
         ranks=tuple(answer.samples for answer in measured),
         items_per_step=cost.items * copies,

@@ -76,12 +76,13 @@ def _measured(order: protocol.Measure, context: Context, report: Report) -> prot
         report("tracing", len(taken.samples))
         tracing.write_trace(built.run, context.device, Path(order.trace), context.rank)
     report("checking", len(taken.samples))
+    stages = parse_layout(order.case.layout).stages
     return protocol.Measured(
         rank=context.rank,
         samples=samples,
         check=None if order.trial else _checked(built.check()),
-        first_loss=_mean_over_ranks(taken.first_loss, context),
-        last_loss=_mean_over_ranks(taken.last_loss, context),
+        first_loss=_mean_over_ranks(taken.first_loss, context, stages),
+        last_loss=_mean_over_ranks(taken.last_loss, context, stages),
         warnings=(*built.warnings, *measure.warnings_of(taken)),
     )
 
@@ -121,14 +122,17 @@ def _samples(taken: measure.Taken, context: Context) -> Samples:
     )
 
 
-def _mean_over_ranks(loss: float | None, context: Context) -> float | None:
-    """The mean of the ranks' losses: each is the mean over as many items. MeasurementError where it isn't a number."""
+def _mean_over_ranks(loss: float | None, context: Context, stages: int) -> float | None:
+    """The mean of the losses of the ranks that have one: each is the mean over as many items. MeasurementError where it isn't a number.
+
+    Of a model cut into `stages` the last one's ranks have it, and the others tell 0.
+    """
     if loss is None:
         return None
     if context.world_size > 1:
         total = torch.tensor(loss, dtype=torch.float64)
         dist.all_reduce(total)
-        loss = float(total) / context.world_size
+        loss = float(total) * stages / context.world_size
     if not math.isfinite(loss):
         raise MeasurementError(f"the loss became {loss}")
     return loss

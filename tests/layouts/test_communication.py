@@ -102,7 +102,7 @@ def test_cp_sends_keys_and_values_round_a_ring() -> None:
 
 
 def test_gradients_are_averaged_over_dp_and_cp_at_once() -> None:
-    (together,) = (t for t in sent("dp", Layout(dp=2, cp=4)) if t.collective == "all_reduce" and "experts" not in t.why)
+    (together,) = (t for t in sent("dp", Layout(dp=2, cp=4)) if t.why == "gradients")
     assert together.ranks == 8
     assert [t.collective for t in sent("cp", Layout(dp=2, cp=4))] == ["send_recv", "send_recv"]
     assert "gradients" in sent("cp", Layout(cp=4))[2].why
