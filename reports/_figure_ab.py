@@ -62,7 +62,7 @@ def times(kernel: AbKernel, index: int) -> Plot | None:
             xaxis={"title": titled("block pair"), "fixedrange": True, "zeroline": False, "rangemode": "tozero"},
             yaxis={"title": titled(unit), "fixedrange": True, "zeroline": False, "range": [low * factor, high * factor]},
         ),
-        keys=(Key("base", colour=BASE_COLOUR), Key("candidate", colour=CANDIDATE_COLOUR)),
+        keys=(Key("base", colour=BASE_COLOUR, sign="●"), Key("candidate", colour=CANDIDATE_COLOUR, sign="◆")),
     )
 
 
