@@ -71,8 +71,12 @@ def test_free_memory_is_the_least_of_the_machine_and_its_control_groups(tmp_path
 def test_workers_that_run_out_of_memory_are_failed_tries(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(largest, "free_bytes", lambda: 500 << 20)
     monkeypatch.setattr(largest, "RESOLUTION", 3)
-    (case,), found = with_largest_batch((gpt(vocabulary=60_000),), cpus=2, inventory=Inventory(), time_limit_s=120.0)
+    cache = cases.expand(
+        Suite(description="", entries=(Entry(workload="decode_attention", set={"cache_len": 8192}),)), "cpu"
+    )  # 16 MiB each
+    (case,), found = with_largest_batch(cache, cpus=2, inventory=Inventory(), time_limit_s=120.0)
     assert found.limit_bytes == int(0.8 * (500 << 20))
-    assert case.config["micro_batch"] == found.batch >= 2
+    assert case.config["batch"] == found.batch
+    assert 8 <= found.batch <= 25
     assert any(not one.fits and "out of memory" in one.reason and "were asked for" in one.reason for one in found.tries)
-    assert f"micro_batch={found.batch} fits" in capsys.readouterr().err
+    assert f"batch={found.batch} fits" in capsys.readouterr().err
