@@ -49,7 +49,7 @@ def _verdicts(result: AbResult) -> Table:
             kernel.comparison.kernel,
             kernel.comparison.verdict,
             _number(kernel.comparison.ratio, " ×"),
-            f"{_number(kernel.comparison.ratio_low)} to {_number(kernel.comparison.ratio_high)}",
+            _interval(kernel),
             "–" if kernel.comparison.minimum_detectable_effect is None else f"{100 * kernel.comparison.minimum_detectable_effect:.1f} %",
             f"{kernel.rounds} in {kernel.processes}",
             format_seconds(kernel.duration_s, 2),
@@ -58,6 +58,11 @@ def _verdicts(result: AbResult) -> Table:
     ]
     columns = ("Kernel", "Verdict", "Time", "Interval", "Detectable", "Rounds in processes", "Took")
     return Table("Verdicts", columns, tuple(rows), numeric=frozenset((2, 3, 4, 5, 6)))
+
+
+def _interval(kernel: AbKernel) -> str:
+    of = kernel.comparison
+    return "–" if of.ratio_low is None or of.ratio_high is None else f"{of.ratio_low:.3f} to {of.ratio_high:.3f}"
 
 
 def _circumstances(result: AbResult) -> Table:

@@ -15,8 +15,8 @@ BASE_COLOUR: Final = WORKLOAD_COLOURS[0]
 CANDIDATE_COLOUR: Final = WORKLOAD_COLOURS[1]
 HEIGHT_PX: Final = 300
 BINS: Final = 41
-HIGHEST_QUANTILE: Final = 0.97
-"""Of the times: what lies above was disturbed, and would press the rest flat."""
+FAR_OUT: Final = 6.0
+"""Spreads (of the middle half of the times) above that half from which on a block was disturbed, and would press the rest flat."""
 _UNITS: Final = ((1.0, "s"), (1e3, "ms"), (1e6, "µs"), (1e9, "ns"))
 
 
@@ -135,7 +135,8 @@ def _unit(value_s: float) -> tuple[float, str]:
 def _range(values: Sequence[float]) -> tuple[float, float]:
     """From just below the smallest to just above what was hardly disturbed."""
     ordered = sorted(values)
-    top = ordered[math.ceil(HIGHEST_QUANTILE * (len(ordered) - 1))]
+    quarter, three = ordered[(len(ordered) - 1) // 4], ordered[math.ceil(0.75 * (len(ordered) - 1))]
+    top = max(value for value in ordered if value <= three + FAR_OUT * (three - quarter))
     margin = 0.06 * (top - ordered[0]) or 0.05 * top
     return ordered[0] - margin, top + margin
 
