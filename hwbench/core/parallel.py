@@ -65,8 +65,8 @@ class Step:
     """What completes gradients after the passes, in order."""
     stages: int = 1
     """Stages the model is cut into; ranks of different stages have different parameters."""
-    spread: tuple[tuple[torch.nn.Module, float], ...] = ()
-    """Modules whose plain parameters differ between so many ranks of a stage (less than 1: other stages have them too)."""
+    spread: tuple[tuple[torch.nn.Module, str, float], ...] = ()
+    """Parameters, by module and name, of which so many ranks of a stage have different shares (less than 1: other stages have them too)."""
 
 
 @dataclass(frozen=True, kw_only=True)

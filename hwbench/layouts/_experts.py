@@ -24,7 +24,8 @@ def divided(step: Step, data: DeviceMesh, degree: int) -> Step:
         mixture.dispatch = partial(exchange, ep.get_group())
     experts = [mixture.experts for mixture in mixtures]
     settle = _averaged(experts, mesh["sharing"], data.size())
-    return replace(step, settle=(*step.settle, settle), spread=(*step.spread, *((module, float(degree)) for module in experts)))
+    spread = ((module, name, float(degree)) for module in experts for name, _ in module.named_parameters())
+    return replace(step, settle=(*step.settle, settle), spread=(*step.spread, *spread))
 
 
 def keep(experts: nn.Module, place: int, ranks: int) -> None:

@@ -83,7 +83,7 @@ def _settling(step: Step, pipeline: Pipeline, model: Any) -> Step:
             gradient = module.weight.grad
             dist.all_reduce(gradient.to_local() if isinstance(gradient, DTensor) else gradient, group=ends)
 
-    return replace(step, settle=(*step.settle, complete), spread=(*step.spread, *((module, 0.5) for module in holders)))
+    return replace(step, settle=(*step.settle, complete), spread=(*step.spread, *((module, "weight", 0.5) for module in holders)))
 
 
 def _ends(ranks: DeviceMesh) -> Any:
@@ -114,6 +114,22 @@ def scheduled(step: Step, pipeline: Pipeline) -> Callable[[], Tensor]:
         losses: list[Tensor] = []
         schedule.step(*args, target=targets if last else None, losses=losses, return_outputs=False, **named)
         return torch.stack(losses).mean().detach() if last else torch.zeros((), device=tokens.device)
+
+    return run
+
+
+def one_after_the_other(step: Step, pipeline: Pipeline) -> Callable[[], Tensor]:
+    """Each micro-batch through all stages and back before the next one starts; the mean loss where the last stage is, 0 elsewhere."""
+    chunks = list(zip(*(x.chunk(step.micro_batches) for x in step.inputs), strict=True))
+    alone = [scheduled(replace(step, inputs=inputs, micro_batches=1), pipeline) for inputs in chunks]
+
+    def run() -> Tensor:
+        losses = [passes() for passes in alone]
+        for part in step.parts:
+            for p in part.parameters():
+                if p.grad is not None and len(alone) > 1:
+                    p.grad /= len(alone)
+        return torch.stack(losses).mean()
 
     return run
 

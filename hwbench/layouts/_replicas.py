@@ -56,11 +56,10 @@ def _wrapped(step: Step, ranks: DeviceMesh) -> Step:
     """Each part under DistributedDataParallel; gradients live in its buckets, so that they aren't copied."""
     from torch.nn.parallel import DistributedDataParallel
 
-    alone = [module for module, share in step.spread if share > 1]  # what ranks don't have in common isn't averaged here
+    alone = {id(module.get_parameter(name)) for module, name, share in step.spread if share > 1}
     wrapped = []
     for part in step.parts:
-        kept_out = {id(p) for module in alone for p in module.parameters()}
-        names = [name for name, p in part.named_parameters() if id(p) in kept_out]
+        names = [name for name, p in part.named_parameters() if id(p) in alone]  # ranks don't have them in common
         DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(part, names)  # type: ignore[no-untyped-call]
         wrapped.append(DistributedDataParallel(part, process_group=ranks.get_group(), gradient_as_bucket_view=True))
 

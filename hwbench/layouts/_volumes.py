@@ -56,6 +56,14 @@ def tied_table(cost: Cost) -> float:
     return float((projection.n or 0) * (projection.k or 0))
 
 
+def tied_transfers(cost: Cost, layout: Layout, axis: str) -> tuple[Transfer, ...]:
+    """The gradient of a tied token table, which the first and the last stage have parts of, added up."""
+    size = tied_table(cost) * element_bytes(cost) / (layout.tp * layout.fsdp)
+    if not size or not cost.training:
+        return ()
+    return (Transfer(collective="all_reduce", axis=axis, ranks=2, message_bytes=size, count=1, why="gradient of the tied token table"),)
+
+
 def stage_bytes(cost: Cost, layout: Layout) -> float:
     """Bytes of weights without experts on an average stage. The first and the last have a tied table each."""
     whole = sum(block.count * dense_bytes(block, cost, layout) for block in cost.blocks)

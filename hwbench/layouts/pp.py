@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 from hwbench.core.parallel import Split, Step, Transfer
 
 from ._models import has_experts, is_recurrent
-from ._volumes import boundary_bytes, element_bytes, micro_batches, tied_table
+from ._volumes import boundary_bytes, micro_batches, tied_transfers
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -37,14 +37,7 @@ def communication(cost: Cost, layout: Layout) -> tuple[Transfer, ...]:
     backward = Transfer(
         collective="send_recv", axis="pp", ranks=layout.pp, message_bytes=size, count=count, why="their gradients to the previous stage"
     )
-    return (forward, backward, *_tied(cost, layout)) if cost.training else (forward,)
-
-
-def _tied(cost: Cost, layout: Layout) -> tuple[Transfer, ...]:
-    size = tied_table(cost) * element_bytes(cost) / (layout.tp * layout.fsdp)
-    if not size:
-        return ()
-    return (Transfer(collective="all_reduce", axis="pp", ranks=2, message_bytes=size, count=1, why="gradient of the tied token table"),)
+    return (forward, backward, *tied_transfers(cost, layout, "pp")) if cost.training else (forward,)
 
 
 def split(step: Step, mesh: DeviceMesh, layout: Layout) -> Step:
@@ -59,14 +52,21 @@ def split(step: Step, mesh: DeviceMesh, layout: Layout) -> Step:
 def refusal(layout: Layout, config: Mapping[str, Any], cost: Cost) -> str:  # noqa: ARG001  # every layout has these arguments
     """Models that can't be cut into so many stages, and schedules that need other numbers of stages or micro-batches."""
     stages = layout.pp * layout.vpp
+    return cut_refusal(cost, stages, f"pp·vpp = {layout.pp}·{layout.vpp} = {stages}") or schedule_refusal(layout)
+
+
+def cut_refusal(cost: Cost, stages: int, said: str) -> str:
+    """Why a model can't be cut into so many stages."""
     if is_recurrent(cost):
         return "its recurrent layers are one fused module (cuDNN works on two at once), which can't be cut into stages"
     if has_experts(cost):
         return "the loss of the experts' balance is made in every layer, and a pipeline carries one tensor from stage to stage"
-    layers = max((block.count for block in cost.blocks), default=0)
-    if layers % stages:
-        return f"its {layers} layers can't be shared evenly by pp·vpp = {layout.pp}·{layout.vpp} = {stages} stages"
-    return schedule_refusal(layout)
+    stacks = [block.count for block in cost.blocks if any(op.kind == "attention" for op in block.operators)]
+    if len(stacks) != 1:
+        return "its layers hand on several tensors, source and target, and stages here carry one"
+    if stacks[0] % stages:
+        return f"its {stacks[0]} layers can't be shared evenly by {said} stages"
+    return ""
 
 
 def schedule_refusal(layout: Layout) -> str:

@@ -95,7 +95,7 @@ def clipping(step: Step, clip_norm: float | None) -> Callable[[], None]:
 
 def _shares(step: Step) -> dict[Parameter, float]:
     """Into how many different shares the ranks of a stage have divided each parameter."""
-    special = {id(p): share for module, share in step.spread for p in module.parameters()}
+    special = {id(module.get_parameter(name)): share for module, name, share in step.spread}
     return {p: _shards(p) * special.get(id(p), 1.0) for part in step.parts for p in part.parameters()}
 
 

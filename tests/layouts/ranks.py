@@ -102,7 +102,7 @@ def compared(workload: str, settings: dict[str, Any], layout: Layout, found: lis
     """The largest errors over all ranks: of the loss, relative; of parameters, relative to how far training moved each; of clipping."""
     wanted = alone(workload, json.dumps(settings), layout.data_ranks, layout.microbatches)
     pairs = zip(*(rank[0] for rank in found), strict=True)
-    losses = [sum(values) * layout.pp / len(found) for values in pairs]
+    losses = [sum(values) * layout.stages / len(found) for values in pairs]
     loss_error = max(abs(a - b) / abs(b) for a, b in zip(losses, wanted.losses, strict=True))
     moved = {name: float((wanted.after[name] - wanted.before[name]).abs().max()) for name in wanted.after}
     least = 1e-3 * max(moved.values())
@@ -144,10 +144,10 @@ def predicted(workload: str, settings: dict[str, Any], layout: Layout) -> dict[s
 
 def average(transfer: Transfer, layout: Layout) -> float:
     """An average rank's share of what the busiest one of a pipeline sends: the last stage sends nothing on, the first nothing back."""
-    if transfer.axis != "pp":
+    if transfer.axis not in ("pp", "place"):
         return 1.0
-    stages = layout.pp * layout.vpp
-    return (stages - 1) / stages if transfer.collective == "send_recv" else transfer.ranks / layout.pp
+    stages = layout.stages * layout.vpp
+    return (stages - 1) / stages if transfer.collective == "send_recv" else transfer.ranks / layout.stages
 
 
 def main(rank: int, world_size: int, store: str) -> None:
