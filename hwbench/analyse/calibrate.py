@@ -21,7 +21,7 @@ from hwbench.core.workload import DTYPE_BYTES
 
 from . import network
 from .busy import undisturbed
-from .operators import operator_times
+from .operators import OPERATOR, operator_times
 from .roofline import COMPUTE_ROOF, MEMORY_ROOF
 from .throughput import rows
 
@@ -84,8 +84,15 @@ def calibrate(run: Run) -> ClusterProfile:
 
 
 def _select(run: Run) -> _Measured:
-    """The rows of the device with the quickest matrix product, and the most ranks that ran anything at the same time."""
+    """The rows of the device with the quickest matrix product, and the most ranks that ran anything at the same time.
+
+    Where no ceiling was measured, as in a run that ended early, an operator stands for it: a product, the addition of two tensors.
+    """
     found = [(row, config) for row, config in _cases(run) if not row.check.startswith("failed")]
+    for ceiling, function in ((COMPUTE_ROOF, "linear"), (MEMORY_ROOF, "add")):
+        if not any(row.workload == ceiling for row, _ in found):
+            operators = [(row, config) for row, config in found if row.workload == OPERATOR]
+            found += [(replace(row, workload=ceiling), config) for row, config in operators if config.get("function") == function]
     products = [row for row, _ in found if row.workload == COMPUTE_ROOF]
     device = max(products, key=lambda row: row.flops_per_s).device if products else "cpu"
     mine = [(row, config) for row, config in found if row.device == device]
@@ -163,8 +170,8 @@ def _attention(seen: _Measured, peaks: dict[str, float]) -> float | None:
 
 
 def _hosts(seen: _Measured) -> int:
-    """Over how many hosts the busiest products ran."""
-    return max((len({rank.host for rank in row.ranks}) for row in seen.rows if row.workload == COMPUTE_ROOF), default=1) or 1
+    """Over how many hosts the most ranks ran."""
+    return max((len({rank.host for rank in row.ranks}) for row in seen.rows if row.world_size == seen.ranks), default=1) or 1
 
 
 def _tiers(seen: _Measured, a_node: int) -> tuple[Tier, ...]:
@@ -204,8 +211,9 @@ def _tier(seen: _Measured) -> Tier | None:
     latency_s, bandwidth = _exchange(found)
     whole = (CurvePoint(size=1.0, fraction=1.0),)
     return Tier(
-        name=SHARED, accelerators=seen.ranks // _hosts(seen), bandwidth_bytes_per_s=bandwidth, latency_s=latency_s, efficiency=whole
-    )
+        name=SHARED, accelerators=seen.ranks // _hosts(seen), bandwidth_bytes_per_s=bandwidth, latency_s=latency_s, efficiency=whole,
+        hidden=not _on_cpu(seen),
+    )  # fmt: skip
 
 
 def _exchange(found: Sequence[tuple[float, float]]) -> tuple[float | None, float]:

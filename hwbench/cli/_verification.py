@@ -5,7 +5,6 @@ from statistics import median
 
 from msgspec.structs import replace
 
-from hwbench.core import codec
 from hwbench.core.errors import UserError
 from hwbench.core.layout import parse_layout
 from hwbench.core.prediction import Prediction
@@ -33,12 +32,16 @@ def verified(runs: Sequence[Run], workloads: Mapping[str, Workload]) -> tuple[Ve
 
 
 def _predict(case: Case, profile: ClusterProfile, workloads: Mapping[str, Workload]) -> Prediction:
-    from hwbench.planner.step import predict_step
+    return predicted(case, profile, workloads[case.workload])
 
-    workload = workloads[case.workload]
-    cost = workload.cost(codec.convert(case.config, workload.config, source=case.workload), case.dtype)
-    layout = parse_layout(case.layout)
-    return predict_step(cost, layout, profile, transfers=sends(cost, layout), micro_batches=1)
+
+def predicted(case: Case, profile: ClusterProfile, workload: Workload) -> Prediction:
+    """A training case by the profile's operators and messages, without what whole steps take beside them. UserError as for the planner."""
+    from hwbench.planner.search import predict
+    from hwbench.run.cases import config_of_rank
+
+    config = config_of_rank(case, workload)
+    return predict(workload.cost(config, case.dtype), parse_layout(case.layout), profile, sends, getattr(config, "recompute", "none"))
 
 
 def _fitted(case: Case) -> bool:

@@ -54,6 +54,8 @@ class Tier(Value):
     """Share of `bandwidth_bytes_per_s` a collective's bus bandwidth reaches, by message size, once its latency is taken off."""
     collectives: dict[str, tuple[CurvePoint, ...]] = {}
     """The same of single collectives by name, where they were measured: gloo's reduce_scatter moves as much as an all_reduce."""
+    hidden: bool = True
+    """Whether computing can hide what it carries; not where the cores that compute move the bytes."""
 
 
 class OperatorTime(Value):

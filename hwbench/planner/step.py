@@ -16,7 +16,7 @@ from hwbench.core.prediction import Part, Prediction
 from hwbench.core.profile import ClusterProfile
 from hwbench.core.workload import Block, Cost, Operator
 
-from .communication import transfer_time_s
+from .communication import reach, transfer_time_s
 from .compute import pass_time_s, peak_flops_per_s
 from .memory import Recompute, rank_memory, rank_parameters
 from .pipeline import blocks_on_stage, bubble_slots, check_depth
@@ -51,21 +51,23 @@ def predict_step(
 ) -> Prediction:
     """The predicted step of one model under one layout on one cluster.
 
-    `cost` is one micro-batch of one data rank, undivided; a step does `micro_batches` of them on each of dp·fsdp data ranks. `transfers`
-    is what one rank sends in a whole step, from the layouts' `communication`. UserError names a number the profile lacks.
+    `cost` is what one data rank does, undivided, and it does it `micro_batches` times, each time as many micro-batches as `cost`
+    accumulates. `transfers` is what one rank sends in a whole step, from the layouts' `communication`. UserError names a number that the
+    profile lacks.
     """
     check_depth(cost, layout)
     if micro_batches < 1:
         raise UserError(f"micro_batches={micro_batches}: expected a whole number of at least 1")
     stage, average = _stage_passes(cost, layout, profile, recompute)
-    compute = micro_batches * stage.total_s
+    count = micro_batches * cost.accumulation
+    compute = count * stage.total_s
     bubble = bubble_slots(layout) * average.total_s
-    exposed = _exposed(transfers, layout, profile, micro_batches, stage)
+    exposed = _exposed(transfers, layout, profile, count, stage)
     optimizer = _optimizer_s(cost, layout, profile)
-    parts = _parts(micro_batches, stage, layout, bubble, exposed, optimizer)
+    parts = _parts(count, stage, layout, bubble, exposed, optimizer)
     step = compute + bubble + sum(seconds for _, seconds in exposed) + optimizer
     flops = cost.flops * micro_batches * layout.data_ranks
-    memory = rank_memory(cost, layout, micro_batches=micro_batches, recompute=recompute)
+    memory = rank_memory(cost, layout, micro_batches=count, recompute=recompute)
     return Prediction(
         layout=layout.text,
         step_time_s=step,
@@ -128,7 +130,7 @@ def _exposed(
     exposed = []
     for transfer in transfers:
         total = transfer_time_s(profile, layout, transfer)
-        if transfer.overlaps is None:
+        if transfer.overlaps is None or not _hides(profile, layout, transfer):
             exposed.append((transfer, total))
             continue
         last = total / transfer.count if transfer.count >= 1 else total  # nothing is left to hide the last message behind
@@ -136,6 +138,11 @@ def _exposed(
         room[transfer.overlaps] -= hidden
         exposed.append((transfer, total - hidden))
     return exposed
+
+
+def _hides(profile: ClusterProfile, layout: Layout, transfer: Transfer) -> bool:
+    """Whether the tier that a transfer's group reaches works beside computing."""
+    return transfer.ranks < 2 or reach(profile, layout, transfer).tier.hidden
 
 
 def _optimizer_s(cost: Cost, layout: Layout, profile: ClusterProfile) -> float:

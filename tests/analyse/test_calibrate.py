@@ -111,6 +111,15 @@ def test_a_dp_step_that_is_no_slower_tells_nothing() -> None:
     assert any(note.startswith("What ranks can exchange is unknown") for note in profile.notes)
 
 
+def test_ranks_that_only_trained_together_count_and_their_product_rate_is_one_ranks() -> None:
+    """A run whose time ended before the products of two ranks: two-rank steps can be predicted all the same."""
+    profile = calibrate(run((record("matmul"), record("gpt"), record("gpt", layout="dp=2", slower=1.5))))
+    assert profile.node.accelerators == 2
+    assert profile.tiers[0].accelerators == 2
+    assert profile.accelerator.peak_flops_per_s["fp32"] == pytest.approx(SHAPES["matmul"].flops / SHAPES["matmul"].step_s, rel=0.05)
+    assert any("with all 2 ranks busy" in note for note in profile.notes)
+
+
 def test_a_dtype_that_not_all_ranks_ran_has_no_rate() -> None:
     profile = calibrate(run((record("matmul", layout="dp=2"), record("matmul", dtype="bf16", slower=0.1))))
     assert set(profile.accelerator.peak_flops_per_s) == set(profile.efficiency.matmul) == {"fp32"}
@@ -139,6 +148,15 @@ def test_a_device_has_its_own_memory_and_name() -> None:
     assert (profile.accelerator.name, profile.accelerator.vendor) == ("NVIDIA H100 80GB HBM3", "NVIDIA")
     assert profile.accelerator.memory_bytes == 85_520_809_984
     assert profile.node.memory_bytes is None
+
+
+def test_operators_stand_for_ceilings_that_were_not_measured() -> None:
+    """A run whose time ended before them."""
+    step = record("matmul", config=OPERATOR | {"function": "linear"})
+    profile = calibrate(run((msgspec.structs.replace(step, case=msgspec.structs.replace(step.case, workload="operator")),)))
+    assert profile.accelerator.peak_flops_per_s["fp32"] > 0
+    assert set(profile.efficiency.operators["fp32"]) == {"linear"}
+    assert profile.accelerator.memory_bandwidth_bytes_per_s is None
 
 
 def test_a_run_without_a_product_is_refused() -> None:
