@@ -1,6 +1,6 @@
 """Make a report of one or more runs: an HTML page, Markdown, CSV or JSON."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -10,7 +10,9 @@ import msgspec
 import hwbench
 from hwbench import store
 from hwbench.core import codec, registry
+from hwbench.core.errors import UserError
 from hwbench.core.prediction import SizingAnswer
+from hwbench.core.profile import ClusterProfile
 from hwbench.core.record import Run
 from hwbench.core.summary import Report, Summary
 from hwbench.core.workload import Workload
@@ -29,8 +31,23 @@ SIZING_FILE = "sizing.json"
 )
 @click.option("--results", type=click.Path(path_type=Path), default=Path("hwbench-results"), show_default=True, help="The results folder.")
 @click.option("--sizing", "sizing_file", type=click.Path(path_type=Path), help="A sizing (JSON) to show, instead of the run's own.")
+@click.option(
+    "--cluster",
+    "clusters",
+    multiple=True,
+    metavar="[RUN=]PROFILE",
+    help="What a RUN (all of them) was measured on, for prices: a cluster profile with a price of its nodes.",
+)
 @click.option("--redact", is_flag=True, help="Replace host names, serial numbers, addresses and home folders by pseudonyms.")
-def command(runs: tuple[str, ...], format_: str, output: str | None, results: Path, sizing_file: Path | None, redact: bool) -> None:
+def command(
+    runs: tuple[str, ...],
+    format_: str,
+    output: str | None,
+    results: Path,
+    sizing_file: Path | None,
+    clusters: tuple[str, ...],
+    redact: bool,
+) -> None:
     """Show what RUNs measured; the newest run by default, several side by side.
 
     A RUN is an id, the beginning of one, or the path of a run's folder.
@@ -39,12 +56,14 @@ def command(runs: tuple[str, ...], format_: str, output: str | None, results: Pa
     hwbench report
     hwbench report --format markdown --redact
     hwbench report 20261120 20261121 --output both.html
+    hwbench report 20261120 20261121 --cluster 20261120=./ours.toml --cluster 20261121=./offered.toml
     """
     report = registry.load("reports", format_, Report)
     folders = [store.find_run(results, wanted) for wanted in (runs or (None,))]
     read = [store.read_run(folder) for folder in dict.fromkeys(folders)]
     sizing = codec.read_json(sizing_file, SizingAnswer, what="sizing") if sizing_file else sizing_beside(folders)
-    summary = summary_of([_redacted(run) for run in read] if redact else read, sizing)
+    profiles = _profiles(clusters, read, results)
+    summary = summary_of([_redacted(run) for run in read] if redact else read, sizing, profiles)
     target = output or (str(results / "report.html") if format_ == "html" else "-")
     if target == "-":
         click.echo(report.render(summary), nl=False)
@@ -53,8 +72,25 @@ def command(runs: tuple[str, ...], format_: str, output: str | None, results: Pa
         click.echo(f"report: {target}")
 
 
-def summary_of(runs: Sequence[Run], sizing: SizingAnswer | None = None) -> Summary:
-    """The figures of these runs, as of now, with what the installed workloads say of their kinds and defaults."""
+def _profiles(clusters: Sequence[str], read: Sequence[Run], results: Path) -> dict[str, ClusterProfile]:
+    """By a run's id, the profile that --cluster gives it; without a run it is meant for all."""
+    found: dict[str, ClusterProfile] = {}
+    for word in clusters:
+        wanted, equals, name = word.partition("=")
+        profile = registry.load_cluster(name if equals else word)
+        ids = [store.read_header(store.find_run(results, wanted)).id] if equals else [run.header.id for run in read]
+        unread = [one for one in ids if one not in {run.header.id for run in read}]
+        if unread:
+            raise UserError(f"--cluster {word}: run {unread[0]} is not among those of the report", hint="name one of its RUNs")
+        found |= dict.fromkeys(ids, profile)
+    return found
+
+
+def summary_of(runs: Sequence[Run], sizing: SizingAnswer | None = None, profiles: Mapping[str, ClusterProfile] | None = None) -> Summary:
+    """The figures of these runs, as of now, with what the installed workloads say of their kinds and defaults.
+
+    `profiles`: by a run's id, the cluster profile that its prices are from.
+    """
     from hwbench.analyse.summarise import summarise
 
     workloads = installed_workloads(runs)
@@ -65,6 +101,7 @@ def summary_of(runs: Sequence[Run], sizing: SizingAnswer | None = None) -> Summa
         workloads=workloads,
         sizing=sizing,
         verified=verified(runs, workloads),
+        profiles=profiles,
     )
 
 

@@ -114,3 +114,18 @@ def test_summary_fits_the_terminal_and_keeps_its_figures(width: int) -> None:
 
 def test_summary_takes_no_markup_from_outside() -> None:
     assert MARKUP[:20] in shown(200)
+
+
+def test_prices_come_from_the_profile_that_a_run_is_given(results: Path, tmp_path: Path) -> None:
+    stored(results, demo_run(processes=1, id="20261121-093000"))
+    profile = tmp_path / "offered.toml"
+    text = 'name = "offered"\ndescription = "an offer"\nsources = {}\n[accelerator]\nname = "x"\nvendor = "y"\n'
+    profile.write_text(text + "[node]\naccelerators = 2\nprice_usd_per_hour = 3.0\n")
+    words = ("20261120", "20261121", "--results", str(results), "--format", "json")
+    made = json.loads(called(*words, "--cluster", f"20261121={profile}").output)["configurations"]
+    assert {price["run"] for price in made["prices"]} == {"20261121-093000"}
+    assert all(price["usd_per_million_items"] > 0 for price in made["prices"])
+    both = json.loads(called(*words, "--cluster", str(profile)).output)["configurations"]
+    assert {price["run"] for price in both["prices"]} == {"20261120-093000", "20261121-093000"}
+    with pytest.raises(UserError, match="run 20261121-093000 is not among those of the report"):
+        called("20261120", "--results", str(results), "--cluster", f"20261121={profile}")
