@@ -50,7 +50,7 @@ def _walk(node: Any, path: str, found: dict[str, float]) -> None:
     elif isinstance(node, list | tuple):
         for index, child in enumerate(node):
             _walk(child, f"{path}.{index}", found)
-    elif isinstance(node, int | float):
+    elif isinstance(node, int | float) and not isinstance(node, bool):
         found[path] = float(node)
 
 
