@@ -4,7 +4,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip install --disable-pip-version-check --quiet --constraint constraints.txt
 
-.PHONY: bench test quick lint types contracts browser clean help
+.PHONY: bench test quick equality lint types contracts browser clean help
 
 help:
 	@sed -n 's/^# *//p' Makefile | head -1
@@ -21,6 +21,10 @@ quick: lint types contracts
 lint: $(VENV)/.test-installed
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
+
+# Every workload under every layout on 2 and 4 ranks against one process; writes docs/equality.md.
+equality: $(VENV)/.test-installed
+	$(BIN)/python -m tests.layouts.equality
 
 types: $(VENV)/.test-installed
 	$(BIN)/mypy

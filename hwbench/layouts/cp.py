@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from hwbench.core.parallel import Split, Step, Transfer
 
-from ._models import attends, indivisible, is_recurrent
+from ._models import attends, indivisible, is_recurrent, translates
 from ._replicas import averaged
 from ._volumes import element_bytes, passes, routing_means, stage_bytes
 
@@ -94,6 +94,8 @@ def refusal(layout: Layout, config: Mapping[str, Any], cost: Cost) -> str:
         return "each step of a recurrent layer needs the one before: a sequence can't be shared out"
     if not any(attends(block) for block in cost.blocks):
         return "there is no attention whose sequence could be shared out"
+    if translates(config):
+        return "source and target are two sequences, and the ring carries the keys of one"
     if "masked_fraction" in config:
         return "the masked positions are drawn over the whole sequence, so that shares of it have different numbers of them to predict"
     if config.get("dropout"):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 from hwbench.core.parallel import Collective, Split, Step, Transfer
 
-from ._models import has_experts, indivisible, is_recurrent
+from ._models import has_experts, indivisible, is_recurrent, translates
 from ._tensor import complete_gradients, divide, parallel_loss
 from ._volumes import element_bytes, passes, sample_tokens
 
@@ -115,6 +115,8 @@ def refusal(layout: Layout, config: Mapping[str, Any], cost: Cost) -> str:
         )
     if has_experts(cost):
         return "the experts' stacked weights are divided by ep; torch's tensor parallelism divides Linear and Embedding only"
+    if translates(config):
+        return "its layers take source and target, and the division here knows of one input only"
     if uneven := indivisible(config, layout.tp, "heads", "kv_heads", "hidden", "mlp", "vocabulary", *(["seq_len"] if layout.sp else [])):
         return f"tp={layout.tp} does not divide {uneven}"
     if layout.sp and layout.cp > 1:

@@ -61,7 +61,7 @@ def refusal(layout: Layout, config: Mapping[str, Any], cost: Cost) -> str:  # no
         return f"zero={layout.zero} divides the optimizer over dp, which is 1: write dp=N with it"
     if layout.zero == 2:
         return "torch has no ZeRO stage 2 of its own; fsdp=N,reshard=no divides gradients and optimizer in the same way"
-    others = [axis for axis in ("fsdp", "tp", "ep", "cp") if getattr(layout, axis) > 1]
+    others = [axis for axis in ("fsdp", "tp", "pp", "ep", "cp") if getattr(layout, axis) > 1]
     if others:
         return f"torch's ZeroRedundancyOptimizer takes whole parameters only, and {others[0]} leaves others; fsdp=N divides the state too"
     return ""

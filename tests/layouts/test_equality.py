@@ -1,0 +1,56 @@
+"""Every layout trains as one process does: a part of the table run here, and the whole of it written down and up to date."""
+
+import string
+
+import pytest
+
+from hwbench.core.layout import parse_layout
+
+from .equality import wrong
+from .launching import answers
+from .table import LAYOUTS, SIZES, read_page, refusal, training_workloads
+
+SAMPLE = {
+    "gpt": [layout for layout in LAYOUTS if "ep=" not in layout],
+    "llama": ["tp=2,sp=yes,loss=parallel", "fsdp=2,tp=2,sp=yes,loss=parallel"],
+    "moe": [layout for layout in LAYOUTS if "ep=" in layout] + ["fsdp=2,cp=2"],
+    "bert": ["tp=2", "dp=2,pp=2,microbatches=2"],
+    "lstm_lm": ["fsdp=2"],
+    "rnn_lm": ["dp=2"],
+    "seq2seq": ["dp=2,zero=1"],
+    "t5": ["fsdp=2"],
+    "transformer": ["dp=2,microbatches=2"],
+}
+"""Every layout and every workload at least once."""
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize("world_size", [2, 4])
+def test_layouts_train_as_one_process_does(world_size: int) -> None:
+    wanted = [
+        {"workload": workload, "settings": SIZES[workload], "layout": layout}
+        for workload, layouts in SAMPLE.items()
+        for layout in layouts
+        if parse_layout(layout).world_size == world_size
+    ]
+    faults = {(case["workload"], case["layout"]): wrong(answer) for case, answer in answers(world_size, wanted)}
+    assert {pair: found for pair, found in faults.items() if found} == {}
+    assert len(faults) == len(wanted)
+
+
+def test_the_sample_has_every_layout_and_every_workload() -> None:
+    assert {layout for layouts in SAMPLE.values() for layout in layouts} == set(LAYOUTS)
+    assert sorted(SAMPLE) == training_workloads()
+    assert not any(refusal(workload, layout) for workload, layouts in SAMPLE.items() for layout in layouts)
+
+
+def test_the_page_is_up_to_date() -> None:
+    """Run `make equality` where this fails: a workload, a layout or a refusal has changed."""
+    workloads, rows, reasons = read_page()
+    assert workloads == training_workloads() == sorted(SIZES)
+    assert list(rows) == list(LAYOUTS)
+    for layout, cells in rows.items():
+        for workload, cell in zip(workloads, cells, strict=True):
+            said = reasons.get(cell, "")
+            assert said == refusal(workload, layout), (workload, layout)
+            assert said or cell[0] in string.digits, f"{workload} {layout}: {cell}"
