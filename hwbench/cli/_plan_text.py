@@ -12,6 +12,8 @@ from hwbench.core.units import UNKNOWN, format_bytes, format_fraction, format_se
 
 from ._sizing_text import memory_lines, part_lines, print_block, print_list
 
+WIDE = 72
+"""Columns that the whole ranking takes."""
 ALIKE_FRACTION = 0.02
 """Layouts closer than this to the first can't be told from it: the mean regret of the model's choice on published sets of layouts."""
 
@@ -23,7 +25,7 @@ def print_plan(console: Console, made: Plan) -> None:
     console.print(f"a step of {made.global_batch:,} samples, {tokens:,} tokens, in {made.dtype}", soft_wrap=True)
     console.print(f"{made.fitted:,} of {made.tried:,} layouts fit; each line is the best of its degrees", soft_wrap=True)
     console.print()
-    console.print(_ranking(made))
+    console.print(_ranking(made, wide=console.width >= WIDE))
     first = made.entries[0]
     console.print()
     print_block(console, "The first", _facts(first))
@@ -35,27 +37,23 @@ def print_plan(console: Console, made: Plan) -> None:
     print_list(console, "Rests on", (first.prediction.basis, *first.prediction.assumptions))
 
 
-def _ranking(made: Plan) -> Table:
+def _ranking(made: Plan, *, wide: bool) -> Table:
+    """The listed layouts; a narrow terminal gets the columns that decide, whole."""
     table = Table(box=None, pad_edge=False, header_style="dim")
     table.add_column("dp·tp·pp·cp·ep", no_wrap=True)
     table.add_column("shard", no_wrap=True)
-    for name in ("mb", "step", "90 % interval", "MFU", "memory"):
+    for name in ("mb", "step", "90 % interval", "MFU", "memory") if wide else ("step",):
         table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("again", no_wrap=True)
+    if wide:
+        table.add_column("again", no_wrap=True)
     best = made.entries[0].prediction.step_time_s
     for one in made.entries:
         said, layout = one.prediction, one.layout
         alike = "≈" if said.step_time_s <= best * (1 + ALIKE_FRACTION) else ""
-        table.add_row(
-            degrees(layout),
-            sharding(layout),
-            str(one.micro_batch),
-            f"{alike}{format_seconds(said.step_time_s)}",
-            _interval(one),
-            format_fraction(said.mfu_fraction, 2),
-            format_bytes(said.memory.total_bytes, 2),
-            one.recompute,
-        )
+        step = f"{alike}{format_seconds(said.step_time_s)}"
+        known = (format_fraction(said.mfu_fraction, 2), format_bytes(said.memory.total_bytes, 2), one.recompute)
+        more = (str(one.micro_batch), step, _interval(one), *known) if wide else (step,)
+        table.add_row(degrees(layout), sharding(layout), *more)
     return table
 
 

@@ -8,7 +8,7 @@ import click
 import msgspec
 
 from hwbench.core import codec, registry
-from hwbench.core.errors import UserError
+from hwbench.core.errors import UserError, unknown_name
 from hwbench.core.layout import Layout
 from hwbench.core.parallel import Split, Transfer
 from hwbench.core.profile import ClusterProfile
@@ -29,6 +29,21 @@ class Duration(click.ParamType[float]):
 
     def convert(self, value: str | float, param: click.Parameter | None, ctx: click.Context | None) -> float:  # noqa: ARG002
         return value if isinstance(value, float) else parse_duration_s(value)
+
+
+class Device(click.ParamType[str]):
+    """A kind of device as torch calls it (`cuda` is ROCm too), or auto."""
+
+    name = "device"
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:  # noqa: ARG002
+        if value not in DEVICES:
+            raise unknown_name("device", value, DEVICES)
+        return value
+
+
+DEVICES = ("auto", "cpu", "cuda", "xpu", "mps", "hpu", "mtia")
+"""The types of torch.accelerator that torch can be built for, by torch.device's names."""
 
 
 class Count(click.ParamType[float]):

@@ -11,7 +11,7 @@ import click
 from hwbench.core.comparison import Comparison
 from hwbench.core.errors import GateFailed, Interrupted, UserError, unknown_name
 
-from ._planning import Duration
+from ._planning import Device, Duration
 
 if TYPE_CHECKING:
     from hwbench.run.duel_refs import Ref
@@ -48,7 +48,9 @@ class Rule(click.ParamType[tuple[str, float]]):
 @click.option("--candidate", required=True, metavar="REF", help="The version in question.")
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="A workload's setting, for both versions.")
 @click.option("--dtype", default="fp32", show_default=True, metavar="DTYPE", help="fp32, bf16, fp16, fp64 …")
-@click.option("--device", default="auto", show_default=True, metavar="auto|cpu|cuda", help="auto takes an accelerator if any.")
+@click.option(
+    "--device", type=Device(), default="auto", show_default=True, metavar="auto|cpu|cuda|xpu", help="auto takes an accelerator if any."
+)
 @click.option(
     "--budget",
     type=Duration(),

@@ -13,7 +13,7 @@ from hwbench.core.errors import HwbenchError, MeasurementError, UnavailableError
 from hwbench.core.prediction import Rejected, SizingAnswer
 from hwbench.core.profile import ClusterProfile
 
-from ._planning import HERE, Count, Duration, calibrated, load_clusters, load_model, sends
+from ._planning import HERE, Count, Device, Duration, calibrated, load_clusters, load_model, sends
 from .report import SIZING_FILE, summary_of, write_report
 from .run import DEFAULT_SUITE, carry_out, new_run, planned
 
@@ -23,7 +23,7 @@ CLUSTERS = f"{HERE},rtx-4090-workstation,dgx-a100-80gb,dgx-h100"
 @click.command()
 @click.option("--suite", default=DEFAULT_SUITE, show_default=True, metavar="NAME|FILE.toml", help="What to measure.")
 @click.option("--time-budget", type=Duration(), metavar="TIME", help="For the measurements, such as 3m.  [default: the suite's]")
-@click.option("--device", default="auto", show_default=True, metavar="auto|cpu|cuda", help="Kind of device.")
+@click.option("--device", type=Device(), default="auto", show_default=True, metavar="auto|cpu|cuda|xpu", help="Kind of device.")
 @click.option("--model", default="gpt2", show_default=True, metavar="PRESET|FILE.toml", help="What the first sizing is to train.")
 @click.option("--tokens", default="2.5B", show_default=True, type=Count(), metavar="N", help="Its training tokens (20 a parameter).")
 @click.option("--deadline", default="30d", show_default=True, type=Duration(), metavar="TIME", help="Its deadline.")

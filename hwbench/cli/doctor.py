@@ -14,6 +14,12 @@ from ._planning import Duration
 if TYPE_CHECKING:
     from hwbench.probe.doctor import Finding
 
+_WORDS = {
+    "warning": ("warning", "warnings"),
+    "advice": ("piece of advice", "pieces of advice"),
+    "unknown": ("not seen",) * 2,
+    "good": ("well",) * 2,
+}
 _STYLES = {"warning": "bold red", "advice": "yellow", "unknown": "dim", "good": "green"}
 
 
@@ -63,5 +69,11 @@ def _show(findings: "tuple[Finding, ...]", everything: bool) -> None:
         console.print(Padding(Text(finding.matters, style="dim"), (0, 0, 0, 8)))
         if finding.command:
             console.print(Padding(Text(f"$ {finding.command}", style="cyan"), (0, 0, 0, 8)))
-    counts = ", ".join(f"{sum(one.state == state for one in findings)} {state}" for state in _STYLES)
+    counts = ", ".join(_counted(sum(one.state == state for one in findings), state) for state in _STYLES)
     console.print(Text(f"{counts}. Nothing was changed.{'' if everything else ' --all shows the rest.'}"))
+
+
+def _counted(count: int, state: str) -> str:
+    """'2 warnings', '1 piece of advice', '3 not seen'."""
+    one, many = _WORDS[state]
+    return f"{count} {one if count == 1 else many}"

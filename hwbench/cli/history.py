@@ -11,6 +11,7 @@ from hwbench.core.comparison import ChangePoint, Series
 from hwbench.core.errors import UserError
 
 from ._sparkline import sparkline
+from ._writing import write_or_show
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -70,11 +71,10 @@ def _stored(
         click.echo(f"acknowledged {known.id}, {change_words(known)} from run {known.first_run}: {note}", err=as_json)
         found = stored_history(results, workloads, threshold / 100)
     if html is not None:
-        from hwbench.core.codec import write_atomic
         from hwbench.reports._history_page import render
 
-        write_atomic(html, render(found).encode())
-        click.echo(f"history: {html}", err=as_json)
+        if write_or_show(html, render(found).encode()):
+            click.echo(f"history: {html}", err=as_json)
     if as_json:
         click.echo(to_json(found, pretty=True), nl=False)
     elif change is None and html is None:

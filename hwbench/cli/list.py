@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import click
 
 from hwbench.core.codec import to_json
+from hwbench.core.errors import unknown_name
 from hwbench.core.registry import ROOMS, Kind, names
 
 if TYPE_CHECKING:
@@ -23,9 +24,9 @@ ABOUT: dict[Kind, str] = {
 
 
 @click.command()
-@click.argument("kind", required=False, type=click.Choice(KINDS), metavar="[KIND]")
+@click.argument("kind", required=False, metavar="[KIND]")
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON object: kind -> name -> one line about it.")
-def command(kind: Kind | None, as_json: bool) -> None:
+def command(kind: str | None, as_json: bool) -> None:
     """List what there is, with a line about each; KIND is one of workloads, layouts, models, clusters, suites, reports.
 
     Nothing is imported to do so: names are files, and the line is the first of a file's docstring or its description.
@@ -34,7 +35,9 @@ def command(kind: Kind | None, as_json: bool) -> None:
     hwbench list clusters
     hwbench list models --json
     """
-    found = {one: names(one) for one in ([kind] if kind else KINDS)}
+    if kind is not None and kind not in KINDS:
+        raise unknown_name("kind", kind, KINDS)
+    found = {one: names(one) for one in KINDS if kind in (None, one)}
     if as_json:
         click.echo(to_json(found, pretty=True), nl=False)
         return

@@ -6,10 +6,11 @@ from typing import Any
 
 import click
 
-from hwbench.core.codec import to_json, write_atomic
+from hwbench.core.codec import to_json
 from hwbench.core.layout import Schedule
 
 from ._planning import HERE, calibrated, load_clusters, load_model, parse_settings, sends
+from ._writing import TERMINAL, write_or_show
 
 SCHEDULES = ("1f1b", "interleaved", "zb", "gpipe")
 
@@ -66,16 +67,16 @@ def command(**options: Any) -> None:
         schedules=schedules,
         top=options["top"],
     )
-    if options["output"] is not None:
-        write_atomic(options["output"], to_json(made, pretty=True))
+    if options["output"] is not None and (options["output"] != TERMINAL or not options["as_json"]):
+        write_or_show(options["output"], to_json(made, pretty=True))
     if options["html"] is not None:
         from hwbench.reports._plan_page import render
 
-        write_atomic(options["html"], render(made).encode())
-        click.echo(f"page: {options['html']}", err=options["as_json"])
+        if write_or_show(options["html"], render(made).encode()):
+            click.echo(f"page: {options['html']}", err=options["as_json"])
     if options["as_json"]:
         click.echo(to_json(made, pretty=True), nl=False)
-    elif made.entries:
+    elif made.entries and TERMINAL not in (options["output"], options["html"]):
         from rich.console import Console
 
         from ._plan_text import print_plan

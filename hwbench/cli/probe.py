@@ -14,6 +14,7 @@ from hwbench.core.errors import HwbenchError, MeasurementError, UserError
 from hwbench.core.inventory import Inventory
 
 from ._planning import Duration
+from ._writing import TERMINAL, write_or_show
 
 CEILINGS = "ceilings"
 """The suite that --ceilings measures."""
@@ -27,7 +28,7 @@ Shown = TypeVar("Shown", Inventory, Ceilings)
 )
 @click.option("--from", "described", type=click.Path(path_type=Path), metavar="FILE", help="Read a description of accelerators.")
 @click.option("--redact", is_flag=True, help="Replace host names, serials, UUIDs, MAC and IP addresses by pseudonyms.")
-@click.option("--output", type=click.Path(path_type=Path), metavar="FILE", help="Write the inventory to FILE as JSON.")
+@click.option("--output", type=click.Path(path_type=Path), metavar="FILE", help="Write the inventory to FILE as JSON; - is the terminal.")
 @click.option("--ceilings", is_flag=True, help="Measure what memory, caches, arithmetic, copies, collectives and the disk give at best.")
 @click.option("--suite", default=CEILINGS, show_default=True, metavar="NAME|FILE.toml", help="What --ceilings measures.")
 @click.option("--time-budget", type=Duration(), metavar="TIME", help="For --ceilings, such as 3m.  [default: the suite's]")
@@ -69,13 +70,12 @@ def command(
         inventory = _redacted(inventory, Inventory)
         measured = None if measured is None else _redacted(measured, Ceilings)
     data = codec.to_json(inventory if measured is None else {"inventory": inventory, "ceilings": measured}, pretty=True)
-    if output is not None:
-        codec.write_atomic(output, data)
-    if as_json:
+    written = output is not None and write_or_show(output, data)
+    if as_json and output != TERMINAL:
         click.echo(data, nl=False)
     elif output is None:
         _show(inventory, measured, described is not None)
-    else:
+    elif written:
         click.echo(f"{output}: inventory with {len(inventory.gaps)} gaps")
     if failure is not None:
         raise failure

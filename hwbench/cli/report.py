@@ -17,6 +17,7 @@ from hwbench.core.record import Run
 from hwbench.core.summary import Report, Summary
 from hwbench.core.workload import Workload
 
+from ._newest import name_broken, newest_measured
 from ._verification import verified
 
 SIZING_FILE = "sizing.json"
@@ -48,7 +49,7 @@ def command(
     clusters: tuple[str, ...],
     redact: bool,
 ) -> None:
-    """Show what RUNs measured; the newest run by default, several side by side.
+    """Show what RUNs measured, several side by side; by default the newest run that holds a measurement.
 
     A RUN is an id, the beginning of one, or the path of a run's folder.
 
@@ -59,7 +60,8 @@ def command(
     hwbench report 20261120 20261121 --cluster 20261120=./ours.toml --cluster 20261121=./offered.toml
     """
     report = registry.load("reports", format_, Report)
-    folders = [store.find_run(results, wanted) for wanted in (runs or (None,))]
+    folders = [store.find_run(results, wanted) for wanted in runs] or [newest_measured(results)]
+    name_broken(results)
     read = [store.read_run(folder) for folder in dict.fromkeys(folders)]
     sizing = codec.read_json(sizing_file, SizingAnswer, what="sizing") if sizing_file else sizing_beside(folders)
     profiles = _profiles(clusters, read, results)

@@ -31,6 +31,7 @@ from hwbench.run.placement import SPARE, Place, place_of
 from ._find_batch import with_largest_batch
 from ._nodes import events, serve, slots
 from ._nodes import usable_cpus as _cpus
+from ._planning import Device
 from ._progress import display
 
 DEFAULT_SUITE = "quick"
@@ -62,7 +63,12 @@ class _Duration(click.ParamType[float]):
     "--compile", "compiled", metavar="none|all|both|NAME[,NAME]", help="torch.compile: for no case, all, all with and without, or NAMEs."
 )
 @click.option(
-    "--device", default="auto", show_default=True, metavar="auto|cpu|cuda", help="Kind of device; auto takes an accelerator if any."
+    "--device",
+    type=Device(),
+    default="auto",
+    show_default=True,
+    metavar="auto|cpu|cuda|xpu",
+    help="Kind of device; auto takes an accelerator if any.",
 )
 @click.option("--processes", type=click.IntRange(min=1), help="Repeat every case in so many processes of its own; intervals need several.")
 @click.option("--time-budget", type=_Duration(), metavar="TIME", help="For the whole run, such as 3m; every case gets its share.")

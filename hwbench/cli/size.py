@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from hwbench.core.codec import read_text, to_json, write_atomic
+from hwbench.core.codec import read_text, to_json
 from hwbench.core.errors import HwbenchError, UserError
 from hwbench.core.prediction import ServingAnswer, SizingAnswer
 from hwbench.core.profile import ClusterProfile
 
 from ._planning import HERE, Count, Duration, Size, calibrated, load_clusters, load_model, parse_settings, sends
+from ._writing import TERMINAL, write_or_show
 
 if TYPE_CHECKING:
     from hwbench.planner.cost import Terms
@@ -78,13 +79,13 @@ def command(**options: Any) -> None:
     hwbench size --model llama3-70b --serve --prompt-tokens 2000 --output-tokens 500 --users 200 --ttft 2s --tpot 50ms --cluster dgx-h100
     """
     answer, failure = _serving(options) if options["serve"] else _training(options)
-    if options["output"] is not None:
-        write_atomic(options["output"], to_json(answer, pretty=True))
+    if options["output"] is not None and (options["output"] != TERMINAL or not options["as_json"]):
+        write_or_show(options["output"], to_json(answer, pretty=True))
     if options["html"] is not None:
         _write_page(answer, options["html"], as_json=options["as_json"])
     if options["as_json"]:
         click.echo(to_json(answer, pretty=True), nl=False)
-    elif failure is None:
+    elif failure is None and TERMINAL not in (options["output"], options["html"]):
         _print(answer)
     if failure is not None:
         raise failure
@@ -100,8 +101,8 @@ def _write_page(answer: SizingAnswer | ServingAnswer, path: Path, *, as_json: bo
         from hwbench.reports._sizing_page import render
 
         text = render(answer)
-    write_atomic(path, text.encode())
-    click.echo(f"page: {path}", err=as_json)
+    if write_or_show(path, text.encode()):
+        click.echo(f"page: {path}", err=as_json)
 
 
 def _print(answer: SizingAnswer | ServingAnswer) -> None:

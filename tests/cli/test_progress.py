@@ -1,5 +1,6 @@
 """What a run shows."""
 
+import msgspec
 import pytest
 
 from hwbench.cli._progress import display, line_of
@@ -28,6 +29,29 @@ def test_a_line_has_median_spread_and_the_rate_of_all_work_over_all_time() -> No
 
 def test_a_line_of_a_failure_has_the_reason() -> None:
     assert line_of(Recorded(number=1, total=1, record=FAILED, left_s=0)).endswith("cpu: failed: rank 1 was killed by SIGKILL")
+
+
+def test_one_sample_has_no_spread() -> None:
+    single = msgspec.structs.replace(SAMPLES, wall_s=(0.02,), cpu_s=(0.02,))
+    assert DONE.measurement is not None
+    made = msgspec.structs.replace(DONE, measurement=msgspec.structs.replace(DONE.measurement, ranks=(single,)), warnings=())
+    assert line_of(Recorded(number=1, total=1, record=made, left_s=0)).endswith("cpu: 10.0 ms (1 sample), 1.00 kproducts/s")
+
+
+def test_a_long_warning_is_said_once_and_then_pointed_to() -> None:
+    said: dict[str, str] = {}
+    long = "no steady state in a warm-up of {}: the first samples may still belong to it"
+    lines = [
+        line_of(Recorded(number=number, total=3, record=msgspec.structs.replace(DONE, warnings=(long.format(number),)), left_s=0), said)
+        for number in (1, 2, 3)
+    ]
+    assert lines[0].endswith(long.format(1))
+    assert lines[1].endswith("  ! as [1]")
+    assert lines[2].endswith("  ! as [1]")
+    skipped = msgspec.structs.replace(FAILED, outcome="skipped", reason=long)
+    assert line_of(Recorded(number=2, total=2, record=skipped, left_s=0), {long: "1"}).endswith("skipped: as [1]")
+    again = msgspec.structs.replace(skipped, outcome="failed")
+    assert line_of(Recorded(number=2, total=2, record=again, left_s=0), {long: "1"}).endswith(long)  # a failure is never shortened
 
 
 @pytest.mark.parametrize("terminal", [True, False])
