@@ -100,7 +100,7 @@ def one_process(asked: argparse.Namespace) -> dict[str, Any]:
     apart = difference(losses, modules)
     if not apart < NEAR:
         raise SystemExit(f"{name}: losses or gradients are {apart:.2e} apart, more than {NEAR}: not the same model")
-    settings = {"lr": 3e-4, "betas": (0.9, 0.95), "weight_decay": 0.1, "fused": True}
+    settings: dict[str, Any] = {"lr": 3e-4, "betas": (0.9, 0.95), "weight_decay": 0.1, "fused": True}
     optimizers = {
         "ours": step.optimizer(modules["ours"].parameters()),
         "theirs": torch.optim.AdamW(modules["theirs"].parameters(), **settings),
@@ -134,7 +134,7 @@ def difference(losses: dict[str, Any], modules: dict[str, Any]) -> float:
         gradients = torch.autograd.grad(value, list(modules[side].parameters()), allow_unused=True)
         values.append(value.item())
         norms.append(float(torch.nn.utils.get_total_norm([g for g in gradients if g is not None])))
-    return max(abs(a - b) / abs(b) for a, b in (values, norms))
+    return float(max(abs(a - b) / abs(b) for a, b in (values, norms)))
 
 
 def rounds(step: Callable[[str], None], count: int, draw: random.Random) -> dict[str, list[float]]:
@@ -150,7 +150,7 @@ def rounds(step: Callable[[str], None], count: int, draw: random.Random) -> dict
 
 
 def ratio(taken: dict[str, list[float]]) -> float:
-    return statistics.median(theirs / ours for ours, theirs in zip(taken["ours"], taken["theirs"], strict=True))
+    return float(statistics.median(theirs / ours for ours, theirs in zip(taken["ours"], taken["theirs"], strict=True)))
 
 
 if __name__ == "__main__":

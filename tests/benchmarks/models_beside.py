@@ -4,6 +4,7 @@ Each function takes hwbench's built step and returns the other's, a module and i
 sdpa attention, no cache, no dropout, the same activation in its fused form, only the positions that the loss needs.
 """
 
+import importlib
 import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -11,8 +12,6 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-
-from hwbench.core.workload import Training
 
 Loss = Callable[[], Tensor]
 
@@ -22,6 +21,11 @@ class Other(NamedTuple):
     setting: str
     module: nn.Module
     loss: Loss
+
+
+def library() -> Any:
+    """Hugging Face transformers, which only this benchmark needs."""
+    return importlib.import_module("transformers")
 
 
 def cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
@@ -36,18 +40,16 @@ def copy(pairs: list[tuple[Tensor, Tensor]]) -> None:
 
 def split_heads(tensor: Tensor, heads: int, parts: int) -> list[Tensor]:
     """Rows in the order (head, part, d) as `parts` tensors in the order (head, d)."""
-    return [part.flatten(0, 1) for part in tensor.unflatten(0, (heads, parts, -1)).unbind(1)]
+    return [part.flatten(0, 1) for part in tensor.view(heads, parts, -1, *tensor.shape[1:]).unbind(1)]
 
 
-def gpt2(config: Any, step: Training, attention: str) -> Other:
-    from transformers import GPT2Config, GPT2LMHeadModel
-
-    settings = GPT2Config(
+def gpt2(config: Any, step: Any, attention: str) -> Other:
+    settings = library().GPT2Config(
         vocab_size=config.vocabulary, n_positions=config.positions or config.seq_len, n_embd=config.hidden, n_layer=config.layers,
         n_head=config.heads, activation_function="gelu_pytorch_tanh", resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0,
         use_cache=False, attn_implementation=attention, bos_token_id=0, eos_token_id=0,
     )  # fmt: skip
-    theirs, ours = GPT2LMHeadModel(settings), step.module
+    theirs, ours = library().GPT2LMHeadModel(settings), step.module
     copy([(theirs.transformer.wte.weight, ours.embed.tokens.weight), (theirs.transformer.wpe.weight, ours.embed.positions.weight)])
     for block, layer in zip(theirs.transformer.h, ours.layers, strict=True):
         for mine, name in ((layer.attention.qkv.weight, "weight"), (layer.attention.qkv.bias, "bias")):
@@ -65,15 +67,13 @@ def gpt2(config: Any, step: Training, attention: str) -> Other:
     )  # fmt: skip
 
 
-def bert(config: Any, step: Training, attention: str) -> Other:
-    from transformers import BertConfig, BertForMaskedLM
-
-    settings = BertConfig(
+def bert(config: Any, step: Any, attention: str) -> Other:
+    settings = library().BertConfig(
         vocab_size=config.vocabulary, hidden_size=config.hidden, num_hidden_layers=config.layers, num_attention_heads=config.heads,
         intermediate_size=config.mlp or 4 * config.hidden, max_position_embeddings=config.positions or config.seq_len,
         hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0, attn_implementation=attention, hidden_act="gelu",
     )  # fmt: skip
-    theirs, ours = BertForMaskedLM(settings), step.module
+    theirs, ours = library().BertForMaskedLM(settings), step.module
     table = theirs.bert.embeddings
     copy([(table.word_embeddings.weight, ours.embed.tokens.weight), (table.position_embeddings.weight, ours.embed.positions.weight)])
     copy([(table.token_type_embeddings.weight, ours.embed.segments.weight)])
@@ -105,21 +105,19 @@ def bert(config: Any, step: Training, attention: str) -> Other:
     return Other("transformers BertForMaskedLM", f"{attention}, its head at the masked positions only", theirs, loss)
 
 
-def llama(config: Any, step: Training, attention: str) -> Other:
-    from transformers import LlamaConfig, LlamaForCausalLM
-
-    settings = LlamaConfig(
+def llama(config: Any, step: Any, attention: str) -> Other:
+    settings = library().LlamaConfig(
         vocab_size=config.vocabulary, hidden_size=config.hidden, intermediate_size=config.mlp, num_hidden_layers=config.layers,
         num_attention_heads=config.heads, num_key_value_heads=config.kv_heads, max_position_embeddings=config.seq_len, rms_norm_eps=1e-5,
         rope_parameters={"rope_theta": config.rope_theta, "rope_type": "default"}, use_cache=False, tie_word_embeddings=config.tied,
         attn_implementation=attention, bos_token_id=0, eos_token_id=0,
     )  # fmt: skip
-    theirs, ours = LlamaForCausalLM(settings), step.module
+    theirs, ours = library().LlamaForCausalLM(settings), step.module
     width = config.hidden // config.heads
 
     def halves(weight: Tensor) -> Tensor:
         """Rows of neighbouring pairs as rows of two halves: how transformers turns positions."""
-        return weight.unflatten(0, (-1, width // 2, 2)).transpose(1, 2).flatten(0, 2)
+        return weight.view(-1, width // 2, 2, weight.shape[1]).transpose(1, 2).flatten(0, 2)
 
     copy([(theirs.model.embed_tokens.weight, ours.embed.tokens.weight), (theirs.lm_head.weight, ours.head.projection.weight)])
     copy([(theirs.model.norm.weight, ours.head.norm.weight)])
@@ -137,16 +135,14 @@ def llama(config: Any, step: Training, attention: str) -> Other:
     )  # fmt: skip
 
 
-def t5(config: Any, step: Training, attention: str) -> Other:
-    from transformers import T5Config, T5ForConditionalGeneration
-
-    settings = T5Config(
+def t5(config: Any, step: Any, attention: str) -> Other:
+    settings = library().T5Config(
         vocab_size=config.vocabulary, d_model=config.hidden, d_kv=config.head_dim, d_ff=config.mlp, num_layers=config.layers,
         num_decoder_layers=config.layers, num_heads=config.heads, relative_attention_num_buckets=config.buckets,
         relative_attention_max_distance=config.farthest, dropout_rate=0.0, layer_norm_epsilon=1e-6, feed_forward_proj="relu",
         use_cache=False, attn_implementation=attention, tie_word_embeddings=True, scale_decoder_outputs=True, decoder_start_token_id=0,
     )  # fmt: skip
-    theirs, ours = T5ForConditionalGeneration(settings), step.module
+    theirs, ours = library().T5ForConditionalGeneration(settings), step.module
     encoder, decoder = list(ours.layers)[: config.layers], list(ours.layers)[config.layers + 1 :]
     copy([(theirs.shared.weight, ours.embed.tokens.weight)])
     copy([(theirs.encoder.final_layer_norm.weight, ours.layers[config.layers].norm.weight)])
@@ -188,7 +184,7 @@ class LSTMExample(nn.Module):
         return logits
 
 
-def lstm_lm(config: Any, step: Training, attention: str) -> Other:
+def lstm_lm(config: Any, step: Any, attention: str) -> Other:
     theirs, ours = LSTMExample(config.vocabulary, config.embedding, config.hidden, config.layers), step.module
     theirs.encoder.load_state_dict(ours.embed.tokens.state_dict())
     theirs.rnn.load_state_dict(ours.layers[0].lstm.state_dict())
@@ -219,7 +215,7 @@ class CellExample(nn.Module):
         return logits
 
 
-def rnn_lm(config: Any, step: Training, attention: str) -> Other:
+def rnn_lm(config: Any, step: Any, attention: str) -> Other:
     theirs, ours = CellExample(config.vocabulary, config.embedding, config.hidden), step.module
     theirs.table.load_state_dict(ours.embed.tokens.state_dict())
     theirs.i2h.load_state_dict(ours.layers[0].cell.state_dict())
@@ -244,7 +240,7 @@ class TransformerExample(nn.Module):
         return functional.linear(self.body(x, y, tgt_mask=self.mask, tgt_is_causal=True), self.table.weight)
 
 
-def transformer(config: Any, step: Training, attention: str) -> Other:
+def transformer(config: Any, step: Any, attention: str) -> Other:
     ours = step.module
     theirs = TransformerExample(config, ours.embed.table)
     theirs.table.load_state_dict(ours.embed.tokens.state_dict())
@@ -268,6 +264,6 @@ def transformer(config: Any, step: Training, attention: str) -> Other:
     return Other("torch nn.Transformer", "batch first, causal hint", theirs, lambda: cross_entropy(theirs(source, target), following))
 
 
-BESIDE: dict[str, Callable[[Any, Training, str], Other]] = {
+BESIDE: dict[str, Callable[[Any, Any, str], Other]] = {
     "gpt": gpt2, "bert": bert, "llama": llama, "t5": t5, "lstm_lm": lstm_lm, "rnn_lm": rnn_lm, "transformer": transformer,
 }  # fmt: skip
