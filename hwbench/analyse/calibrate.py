@@ -76,6 +76,7 @@ def calibrate(run: Run) -> ClusterProfile:
             memory=memory_curve,
             attention_fraction=_attention(seen, peaks),
             operators=operator_times(zip(seen.rows, seen.configs, strict=True)),
+            process_bytes=_process_bytes(seen),
         ),
         nodes=hosts,
         sources={},
@@ -149,6 +150,12 @@ def _streaming(seen: _Measured) -> tuple[float | None, tuple[CurvePoint, ...]]:
     rate = largest.bytes_per_s / largest.world_size
     points = ((row.bytes_per_step / row.world_size, row.bytes_per_s / row.world_size / rate) for row in triads)
     return rate, _curve((size, share) for size, share in points if share <= 1)
+
+
+def _process_bytes(seen: _Measured) -> float | None:
+    """What a rank's process holds beside tensors, on a CPU: the least that any case needed."""
+    sizes = [row.resident_peak_bytes for row in seen.rows if row.resident_peak_bytes]
+    return float(min(sizes)) if sizes and _on_cpu(seen) else None
 
 
 def _curve(points: Iterable[tuple[float, float]]) -> tuple[CurvePoint, ...]:
@@ -323,6 +330,7 @@ def _sources(profile: ClusterProfile, seen: _Measured) -> dict[str, str]:
         "efficiency.matmul": (efficiency.matmul or None, "matmul by size against the fastest"),
         "efficiency.memory": (efficiency.memory or None, "triad by size against the largest"),
         "efficiency.operators": (efficiency.operators or None, "operators with cold operands, forward and backward"),
+        "efficiency.process_bytes": (efficiency.process_bytes, "the least resident size of any case's ranks"),
         "efficiency.attention_fraction": (efficiency.attention_fraction, "attention against the fastest matmul"),
     }
     return {key: f"{seen.source}: {text}" for key, (value, text) in known.items() if value is not None}

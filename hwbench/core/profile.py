@@ -88,6 +88,8 @@ class Efficiency(Value):
     """Host time to start one operator, which small operators can't go below."""
     operators: dict[str, dict[str, tuple[OperatorTime, ...]]] = {}
     """Measured times by dtype and function (`Operator.function`), which go before the curves above."""
+    process_bytes: float | None = None
+    """What the process of a rank holds beside tensors; None for the planner's figure, that of a process on an accelerator."""
     step_factor: float | None = None
     """Measured over predicted time of whole training steps on this machine: what software adds to its operators."""
     step_factor_spread: float | None = None

@@ -26,6 +26,7 @@ BOUNDS = {
     "attention_fraction": (1e-9, 1.05),
     "nodes": (1, 1e6),
     "time_s": (1e-9, 1e6),
+    "process_bytes": (1e6, 1e12),
     "step_factor": (0.1, 10.0),
     "step_factor_spread": (1.0, 10.0),
 }

@@ -34,8 +34,11 @@ def rank_parameters(cost: Cost, layout: Layout) -> float:
     return total
 
 
-def rank_memory(cost: Cost, layout: Layout, *, micro_batches: int, recompute: Recompute) -> Memory:
-    """Bytes of the fullest rank: weights, gradients, optimizer state by ZeRO stage or FSDP, activations by recomputation and pipeline."""
+def rank_memory(cost: Cost, layout: Layout, *, micro_batches: int, recompute: Recompute, process_bytes: float | None = None) -> Memory:
+    """Bytes of the fullest rank: weights, gradients, optimizer state by ZeRO stage or FSDP, activations by recomputation and pipeline.
+
+    `process_bytes` is what the process holds beside tensors, BUFFERS_BYTES where None.
+    """
     parameters = rank_parameters(cost, layout)
     weight = DTYPE_BYTES.get(cost.dtype, 2.0) if cost.dtype not in ("fp8", "mxfp8", "fp4", "nvfp4", "int8") else 2.0
     gradient = min(weight, cost.parameter_state_bytes) if cost.training else 0.0
@@ -48,7 +51,7 @@ def rank_memory(cost: Cost, layout: Layout, *, micro_batches: int, recompute: Re
         gradients_bytes=parameters * gradient / layout.fsdp / (replicas if layout.zero >= 2 else 1),
         optimizer_bytes=parameters * state / layout.fsdp / (replicas if layout.zero >= 1 else 1),
         activations_bytes=activations,
-        buffers_bytes=BUFFERS_BYTES
+        buffers_bytes=(BUFFERS_BYTES if process_bytes is None else process_bytes)
         + _gathered(cost, layout, weight)
         + FRAGMENTATION_FRACTION * min(tensors, tensors / layout.fsdp + activations),
     )

@@ -89,7 +89,7 @@ def search(
     for base in layouts(cost_of(1), profile, accelerators=accelerators, global_batch=global_batch, illegal=illegal):
         for layout, micro_batch, cost in _micro_batches(base, cost_of, global_batch):
             tried += 1
-            recompute, memory = lightest_recompute(cost, layout, capacity)
+            recompute, memory = lightest_recompute(cost, layout, capacity, process_bytes=profile.efficiency.process_bytes)
             if recompute is None:
                 too_large += 1
                 if closest is None or memory.total_bytes < closest.memory.total_bytes:
@@ -136,10 +136,13 @@ def predict(
     return predict_step(cost, layout, profile, transfers=transfers, micro_batches=count, recompute=recompute, framework=framework)
 
 
-def lightest_recompute(cost: Cost, layout: Layout, capacity: float) -> tuple[Recompute | None, Memory]:
+def lightest_recompute(
+    cost: Cost, layout: Layout, capacity: float, *, process_bytes: float | None = None
+) -> tuple[Recompute | None, Memory]:
     """The least recomputation under which a rank's memory is within `capacity` bytes, or None and the memory of the most."""
     for recompute in RECOMPUTE:
-        memory = rank_memory(cost, layout, micro_batches=layout.microbatches, recompute=recompute)
+        count = layout.microbatches * cost.accumulation
+        memory = rank_memory(cost, layout, micro_batches=count, recompute=recompute, process_bytes=process_bytes)
         if memory.total_bytes <= capacity:
             return recompute, memory
     return None, memory

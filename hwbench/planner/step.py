@@ -67,7 +67,7 @@ def predict_step(
     parts = _parts(count, stage, layout, bubble, exposed, optimizer)
     step = compute + bubble + sum(seconds for _, seconds in exposed) + optimizer
     flops = cost.flops * micro_batches * layout.data_ranks
-    memory = rank_memory(cost, layout, micro_batches=count, recompute=recompute)
+    memory = rank_memory(cost, layout, micro_batches=count, recompute=recompute, process_bytes=profile.efficiency.process_bytes)
     return Prediction(
         layout=layout.text,
         step_time_s=step,

@@ -90,7 +90,7 @@ def share_s(left: Left) -> float | None:
     """
     if left.budget_s is None:
         return left.most_s
-    needed_s = _launches_s(left) + left.later * (2 * SMALLEST_SHARE_S + left.overrun_s) if left.launches else 0.0
+    needed_s = _launches_s(left) + left.later * 2 * SMALLEST_SHARE_S
     if left.budget_s - needed_s < SMALLEST_SHARE_S:
         return None
     equal_s = (left.budget_s - _launches_s(left)) / max(left.cases, 1)
