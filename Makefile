@@ -4,7 +4,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip install --disable-pip-version-check --quiet --constraint constraints.txt
 
-.PHONY: bench test quick equality lint types contracts browser clean help
+.PHONY: bench test quick equality lint types contracts browser gpu-check clean help
 
 help:
 	@sed -n 's/^# *//p' Makefile | head -1
@@ -35,6 +35,10 @@ contracts: $(VENV)/.test-installed
 # The page is looked at in a real browser; where none can be installed those tests skip and say so.
 browser:
 	@command -v chromium >/dev/null || command -v google-chrome >/dev/null || sh tests/install_browser.sh
+
+# What a CPU can't verify, on one accelerator, offline, in ten minutes; exits 3 without one.
+gpu-check: $(VENV)/.installed
+	@$(BIN)/python tests/gpu/gpu_check.py
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
