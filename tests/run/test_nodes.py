@@ -56,14 +56,14 @@ def launcher(folder: Path, words: tuple[str, ...], variables: Mapping[str, str],
 
 @contextmanager
 def ending(*launchers: subprocess.Popen[str]) -> Iterator[list[int]]:
-    """The exit statuses of launchers; none of their processes is left."""
-    family = [child for one in launchers for child in psutil.Process(one.pid).children(recursive=True)]
+    """The exit statuses of launchers; none of their processes, which all have their folder as the current one, is left."""
+    folders = {psutil.Process(one.pid).cwd() for one in launchers}
     try:
         yield [one.wait(LIMIT_S) for one in launchers]
     finally:
         for one in launchers:
             one.kill()
-    assert not [process for process in family if process.is_running() and process.status() != psutil.STATUS_ZOMBIE]
+    assert [process.pid for process in psutil.process_iter(["cwd"]) if process.info["cwd"] in folders] == []
 
 
 def read(folder: Path) -> Run:
