@@ -10,7 +10,7 @@ from hwbench.core.units import UNKNOWN, format_bytes, format_rate, format_usd, s
 from . import _text
 from ._palette import WORKLOAD_COLOURS
 from ._plot import BAR_OFFSET, Key, Plot, Row, hover, rows_figure, stroke, titled
-from ._tables import Table, folded
+from ._tables import Table, folded, named
 
 MOST_ROWS: Final = 40
 """Of the cases of one pair of runs, those that differ most; the table has them all."""
@@ -136,9 +136,12 @@ def prices(found: Configurations) -> Table:
 
 
 def cant(found: Configurations) -> Table:
-    """What can't be compared, and why."""
-    rows = tuple((one.what, one.run, one.why) for one in found.cant)
-    return Table("What can't be compared, and why", ("Case", "Run", "Why"), rows)
+    """What can't be compared, and why; cases with one reason in one row."""
+    cases: dict[tuple[str, str], list[str]] = {}
+    for one in found.cant:
+        cases.setdefault((one.why, one.run), []).append(one.what)
+    rows = tuple((named(list(dict.fromkeys(names))), run, why) for (why, run), names in cases.items())
+    return Table("What can't be compared, and why", ("Cases", "Run", "Why"), rows)
 
 
 def machines(found: Configurations) -> Table:

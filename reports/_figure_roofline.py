@@ -15,6 +15,14 @@ from ._plot import AXIS_PX, WIDE, Key, Plot, clean, figure, hover, titled
 
 HEIGHT_PX: Final = 460
 TOP_BOTTOM_PX: Final = 8 + AXIS_PX
+CAPTION: Final = (
+    "How fast each case computes, against what the machine reached in a loop that does nothing else. The nearer to its roof, the less "
+    "there is to gain; a point under the slope waits for memory, one under the flat part for arithmetic. Both axes are logarithmic."
+)
+NO_ROOF: Final = (
+    "How fast each case computes. There is no roof to judge it by, since this run measured no ceilings: measure triad and matmul beside "
+    "it, as the suites quick and ceilings do. Both axes are logarithmic."
+)
 LABEL_PX: Final = 17
 """Least distance between two labels at the right edge."""
 
@@ -49,9 +57,7 @@ def plot(summary: Summary) -> Plot | None:
     return Plot(
         id="roofline",
         title="Roofline",
-        caption="How fast each case computes, against what the machine reached in a loop that does nothing else. The nearer to its "
-        "roof, the less there is to gain; a point under the slope waits for memory, one under the flat part for arithmetic. "
-        "Both axes are logarithmic.",
+        caption=CAPTION if places else NO_ROOF,
         alt=_alt(points, places),
         figure=_figure(traces, window, _roof_labels(places, window)),
         keys=_keys(summary, order, places, points),
@@ -221,5 +227,7 @@ def unplaced(summary: Summary) -> tuple[str, ...]:
     """Sentences about the cases that the plot can't place: without FLOPs there is no intensity, only a share of the memory roof."""
     rows = [row for row in summary.throughput if row.kind not in ("ceiling", "collective") and row not in pointed(summary)]
     return tuple(
-        f"{row.workload} {row.label}: {_text.traffic(row)}, {format_fraction(row.roof_fraction)} of the memory roof" for row in rows
+        f"{row.workload} {row.label}: {_text.traffic(row)}"
+        + ("" if row.roof_fraction is None else f", {format_fraction(row.roof_fraction)} of the memory roof")
+        for row in rows
     )

@@ -94,8 +94,11 @@ def _first_of(notes: Sequence[str]) -> str:
 
 
 def _cases(names: Sequence[str], total: int) -> str:
-    if len(names) == total > 1:
-        return f"all {total} cases"
+    return f"all {total} cases" if len(names) == total > 1 else named(names)
+
+
+def named(names: Sequence[str]) -> str:
+    """Names of cases, the first MOST_CASES of them."""
     left = f"; and {len(names) - MOST_CASES} more" if len(names) > MOST_CASES else ""
     return "; ".join(names[:MOST_CASES]) + left
 
@@ -154,7 +157,7 @@ def not_measured(summary: Summary) -> Table:
     cases: dict[tuple[str, str, str], list[str]] = {}
     for lost in summary.not_measured:
         cases.setdefault((lost.outcome, lost.reason, lost.run if len(summary.runs) > 1 else ""), []).append(lost.case)
-    rows = tuple(("; ".join(names), outcome, reason, run) for (outcome, reason, run), names in cases.items())
+    rows = tuple((named(names), outcome, reason, run) for (outcome, reason, run), names in cases.items())
     return _without_empty(Table("What was not measured, and why", ("Cases", "Outcome", "Reason", "Run"), rows), "Run")
 
 
