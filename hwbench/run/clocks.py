@@ -3,6 +3,8 @@
 The order inside a sample is counters, CPU clocks, wall clock, calls, and back again, so that only the calls lie between the wall readings.
 """
 
+import ctypes
+import gc
 import resource
 import time
 from collections.abc import Callable
@@ -12,6 +14,8 @@ from typing import Any, Final, NamedTuple, Protocol
 _SELF: Final = Path("/proc/self")
 _RUSAGE_THREAD: Final = getattr(resource, "RUSAGE_THREAD", None)
 """Linux only; elsewhere involuntary switches are unknown."""
+_TRIM: Final = getattr(ctypes.CDLL(None), "malloc_trim", None)
+"""glibc only."""
 
 
 class Event(Protocol):
@@ -84,7 +88,13 @@ def _involuntary_switches() -> int | None:
 
 
 def reset_resident_peak() -> bool:
-    """Start a new peak of the resident size (proc(5), clear_refs 5); False where the system doesn't allow it."""
+    """Start a new peak of the resident size (proc(5), clear_refs 5); False where the system doesn't allow it.
+
+    What earlier work left goes back to the system first: garbage in cycles, and free memory that glibc keeps for itself.
+    """
+    gc.collect()
+    if _TRIM is not None:
+        _TRIM(0)
     try:
         (_SELF / "clear_refs").write_text("5")
     except OSError:
