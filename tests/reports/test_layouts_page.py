@@ -159,7 +159,7 @@ def test_a_page_of_two_runs_has_ratios_prices_and_what_differs() -> None:
         "Another Box",
     ):
         assert said in text, said
-    assert "Side by side" not in words(demo())
+    assert 'id="beside"' not in render(demo())
     assert "no prices: no run has a cluster profile" in words(two_runs())
     assert "| gpt | single |" in markdown(priced())
 
