@@ -35,7 +35,8 @@ def tried(device: str, dtypes: Iterable[str], cpus: int, logs: Path) -> Tried:
     rates = {
         record.case.dtype: rate for record in records if record.case.workload == "matmul" and (rate := _rate(record, "flops_per_step"))
     }
-    return Tried(flops_per_s=rates, bytes_per_s=_rate(records[-1], "bytes_per_step"))
+    memory = [rate for record in records if record.case.workload == "triad" and (rate := _rate(record, "bytes_per_step"))]
+    return Tried(flops_per_s=rates, bytes_per_s=memory[0] if memory else None)
 
 
 def _case(name: str, settings: dict[str, int], dtype: str, device: str) -> Case:
