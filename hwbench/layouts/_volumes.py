@@ -76,6 +76,12 @@ def boundary_bytes(block: Block, layout: Layout) -> float:
     return block.output_bytes / layout.cp / (layout.tp if layout.sp else 1)
 
 
+def expert_bytes(cost: Cost, layout: Layout) -> float:
+    """Bytes of experts' weights on an average stage that a rank computes with."""
+    experts = sum(block.count * block.expert_parameters for block in cost.blocks)
+    return experts * element_bytes(cost) / (layout.tp * layout.pp * layout.ep)
+
+
 def experts_of(block: Block) -> int:
     """Experts of a block's mixture; 0 where it has none."""
     return max((op.batch for op in block.operators if op.division == "expert" and op.kind == "matmul"), default=0)

@@ -10,7 +10,7 @@ from hwbench.core.parallel import Split, Step, Transfer
 
 from ._models import attends, indivisible, is_recurrent, translates
 from ._replicas import averaged
-from ._volumes import element_bytes, passes, routing_means, stage_bytes
+from ._volumes import element_bytes, expert_bytes, passes, routing_means, stage_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -64,8 +64,7 @@ def _gradients(cost: Cost, layout: Layout) -> tuple[Transfer, ...]:
     """Every rank of the ring has the same weights and other tokens, so their gradients are averaged like those of data parallel ranks."""
     if not cost.training:
         return ()
-    experts = sum(block.count * block.expert_parameters for block in cost.blocks) * element_bytes(cost) / (layout.tp * layout.pp)
-    size = (stage_bytes(cost, layout) + experts) / layout.fsdp
+    size = (stage_bytes(cost, layout) + expert_bytes(cost, layout)) / layout.fsdp
     why = "gradients, of which each rank saw a share of the sequence"
     return (Transfer(collective="all_reduce", axis="cp", ranks=layout.cp, message_bytes=size, count=1, overlaps="backward", why=why),)
 

@@ -8,7 +8,7 @@ from hwbench.core.parallel import Split, Step, Transfer
 
 from . import zero
 from ._replicas import averaged
-from ._volumes import element_bytes, routing_means, stage_bytes
+from ._volumes import expert_bytes, routing_means, stage_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -23,18 +23,17 @@ def communication(cost: Cost, layout: Layout) -> tuple[Transfer, ...]:
     """What one rank sends in a step over the dp axis: one all_reduce of its gradients, which the backward pass can hide.
 
     Gradients have the bytes of the model's dtype, and a rank has those of the parameters it holds: divided by tp·pp, and by fsdp
-    (hybrid sharding averages the shards). Context parallel ranks have other tokens too, and take part in the same all_reduce. Experts are
-    divided by ep instead of by as much of dp·fsdp, so they are averaged over the dp·fsdp/ep ranks that share them. What ZeRO sends
-    instead or beside is in zero.py.
+    (hybrid sharding averages the shards). Context parallel ranks have other tokens too, and take part in the same all_reduce. Experts that
+    ep divides are so instead of by as much of dp·fsdp, and averaged over the dp·fsdp/ep ranks that share them. What ZeRO sends instead
+    or beside is in zero.py.
     """
     if not cost.training or layout.dp == 1:
         return ()
-    experts = sum(block.count * block.expert_parameters for block in cost.blocks)
-    transfers = _averaged(stage_bytes(cost, layout) / layout.fsdp, layout.dp * layout.cp, layout, "gradients")
-    sharing = layout.data_ranks // layout.ep
-    if experts and sharing > 1:
-        expert_bytes = experts * element_bytes(cost) / (layout.tp * layout.pp * layout.ep)
-        transfers += _averaged(expert_bytes, sharing, layout, "gradients of experts")
+    experts, sharing = expert_bytes(cost, layout), layout.data_ranks // layout.ep
+    with_others = experts if layout.ep == 1 else 0.0
+    transfers = _averaged((stage_bytes(cost, layout) + with_others) / layout.fsdp, layout.dp * layout.cp, layout, "gradients")
+    if experts and layout.ep > 1 and sharing > 1:
+        transfers += _averaged(experts, sharing, layout, "gradients of experts")
     return transfers + routing_means(cost, layout, "dp")
 
 

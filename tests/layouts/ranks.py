@@ -39,7 +39,7 @@ def trained(workload: str, settings: dict[str, Any], layout: Layout) -> dict[str
         else:
             losses.append(float(run()))
     factor = clip_factor(step)
-    found = everywhere((losses, whole(step, layout), factor, dict(counting.sent)))
+    found = everywhere((losses, whole(step, layout), factor, dict(counting.sent), padding(step, layout)))
     if rank:
         return {}
     return compared(workload, settings, layout, found)
@@ -108,7 +108,7 @@ def compared(workload: str, settings: dict[str, Any], layout: Layout, found: lis
     least = 1e-3 * max(moved.values())
     errors = {
         (rank, name): distance(value, wanted.after[name]) / max(moved[name], least)
-        for rank, (_, parameters, _, _) in enumerate(found)
+        for rank, (_, parameters, *_) in enumerate(found)
         for name, value in parameters.items()
     }
     seen = {name for _, name in errors}
@@ -120,7 +120,7 @@ def compared(workload: str, settings: dict[str, Any], layout: Layout, found: lis
         "missing": sorted(set(wanted.after) - seen),
         "clip": max(abs(rank[2] / wanted.clip_factor - 1) for rank in found),
         "sent": {kind: sum(rank[3].get(kind, 0) for rank in found) / len(found) for kind in set().union(*(rank[3] for rank in found))},
-        "predicted": predicted(workload, settings, layout),
+        "predicted": padded(predicted(workload, settings, layout), layout, sum(rank[4] for rank in found) / len(found)),
     }
 
 
@@ -140,6 +140,27 @@ def predicted(workload: str, settings: dict[str, Any], layout: Layout) -> dict[s
             sent = transfer.count * transfer.message_bytes * average(transfer, layout)
             total[transfer.collective] = total.get(transfer.collective, 0.0) + sent
     return total
+
+
+def padding(step: Step, layout: Layout) -> float:
+    """Bytes by which FSDP rounds up the rows of parameters that its ranks can't share evenly: `communication` knows no shapes."""
+    if layout.fsdp == 1:
+        return 0.0
+    parameters: list[Any] = [p for part in step.parts for p in part.parameters()]
+    return sum(-rows(p, layout) % layout.fsdp * 4.0 * p.shape[1:].numel() for p in parameters)
+
+
+def rows(parameter: DTensor, layout: Layout) -> int:
+    """Rows of a parameter that FSDP's ranks have to share: what tensor parallelism has left of them."""
+    divided = layout.tp > 1 and len(parameter.placements) > 1 and parameter.placements[-1].is_shard(0)
+    return parameter.shape[0] // (layout.tp if divided else 1)
+
+
+def padded(sizes: dict[str, float], layout: Layout, more: float) -> dict[str, float]:
+    """Bytes with a padding that goes wherever weights do."""
+    kept = layout.pp > 1
+    times = {"all_gather": 2 if layout.reshard and not kept else 1, "reduce_scatter": 1}
+    return {kind: size + more * times.get(kind, 0) * (1 if kept else layout.microbatches) for kind, size in sizes.items()}
 
 
 def average(transfer: Transfer, layout: Layout) -> float:
