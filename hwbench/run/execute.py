@@ -129,8 +129,10 @@ def _launch(world_size: int, waiting: list[Case], course: _Course) -> Iterator[E
     log = launch.next_log(course.logs)
     began_s = time.monotonic()
     try:
-        elsewhere = nodes.launch_everywhere(course.team, world_size) if course.team and world_size > 1 else None
-        with launch.launched(world_size, log, course.interrupt, elsewhere=elsewhere) as ranks:
+        spread = course.team if world_size > 1 else None
+        elsewhere = nodes.launch_everywhere(spread, world_size) if spread else None
+        idle = course.team.links if course.team and not spread else ()
+        with launch.launched(world_size, log, course.interrupt, elsewhere=elsewhere, bystanders=idle) as ranks:
             course.left = msgspec.structs.replace(course.left, launch_s=time.monotonic() - began_s)
             course.failed_launches = 0
             while waiting:

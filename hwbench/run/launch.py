@@ -86,8 +86,15 @@ class Ranks:
     """Rank by process id."""
     failures: list[protocol.Failed] = field(default_factory=list)
     elsewhere: Elsewhere | None = None
+    bystanders: tuple[Link, ...] = ()
+    """Nodes that have no ranks in this launch; they have to hear that it goes on."""
     verdicts: dict[int, protocol.Lost] = field(default_factory=dict)
     """What other nodes say about the end of their ranks, by node."""
+
+    @property
+    def links(self) -> tuple[Link, ...]:
+        """All other nodes that are connected with this one."""
+        return (*(self.elsewhere.links if self.elsewhere else ()), *self.bystanders)
 
     @property
     def followers(self) -> tuple[Link, ...]:
@@ -97,12 +104,17 @@ class Ranks:
 
 @contextlib.contextmanager
 def launched(
-    world_size: int, log: Path, interrupt: Interrupt, start_limit_s: float = START_LIMIT_S, elsewhere: Elsewhere | None = None
+    world_size: int,
+    log: Path,
+    interrupt: Interrupt,
+    start_limit_s: float = START_LIMIT_S,
+    elsewhere: Elsewhere | None = None,
+    bystanders: tuple[Link, ...] = (),
 ) -> Iterator[Ranks]:
     """Ranks that have imported torch and wait for cases; ended, all of them, when the context is left.
 
     `log` is the file for what torch's launcher prints; rank N's lies beside it. `world_size` counts the ranks of all nodes where this is
-    node 0, and on the other nodes those of the node. Raises RanksFailed and Interrupted.
+    node 0, and on the other nodes those of the node. `bystanders` are nodes without a rank. Raises RanksFailed and Interrupted.
     """
     with contextlib.ExitStack() as stack:
         private = stack.enter_context(private_folder())
@@ -112,8 +124,6 @@ def launched(
         selector = stack.enter_context(selectors.DefaultSelector())
         selector.register(listener, selectors.EVENT_READ)
         selector.register(interrupt.wakes, selectors.EVENT_READ)
-        for link in elsewhere.links if elsewhere else ():
-            selector.register(link.connection, selectors.EVENT_READ, data=link)
         oom_kills = reasons.kernel_oom_kills()
         here = world_size // elsewhere.meeting.nodes if elsewhere and elsewhere.leads else world_size
         launcher = _start(here, log, private, elsewhere.meeting if elsewhere else None)
@@ -125,7 +135,11 @@ def launched(
             selector=selector,
             oom_kills=oom_kills,
             elsewhere=elsewhere,
+            bystanders=bystanders,
         )
+        for link in ranks.links:
+            if not link.lost:
+                selector.register(link.connection, selectors.EVENT_READ, data=link)
         stack.callback(_part, ranks)
         stack.callback(_kill, ranks)
         _await_ready(ranks, time.monotonic() + start_limit_s)
@@ -251,7 +265,7 @@ def _heard(ranks: Ranks, timeout_s: float) -> list[protocol.Message]:
             ranks.lines[accepted] = bytearray()
             ranks.selector.register(accepted, selectors.EVENT_READ)
     ranks.interrupt.check()
-    for link in ranks.elsewhere.links if ranks.elsewhere else ():
+    for link in ranks.links:
         links.keep_alive(link)
         if link.lost and link.connection in ranks.selector.get_map():
             ranks.selector.unregister(link.connection)

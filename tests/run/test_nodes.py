@@ -17,7 +17,8 @@ import pytest
 from hwbench import store
 from hwbench.core.errors import MeasurementError
 from hwbench.core.record import Run
-from hwbench.run import links, nodes, protocol
+from hwbench.run import launch, links, nodes, protocol
+from hwbench.run.interrupt import interruptible
 from hwbench.run.placement import Place
 from tests.made_runs import run as made_run
 
@@ -211,3 +212,15 @@ def test_silence_loses_the_link_and_is_broken_by_alive(pair: tuple[links.Link, s
     link.heard_s -= 6.0
     links.keep_alive(link)
     assert link.lost == "cut off: nothing was heard from it for 5.00 s"
+
+
+@pytest.mark.heavy
+def test_a_node_without_ranks_hears_that_the_launch_goes_on(tmp_path: Path, pair: tuple[links.Link, socket.socket]) -> None:
+    """A long case of `single` on node 0 must not look to the others as if they were cut off."""
+    link, there = pair
+    with interruptible() as interrupt, launch.launched(1, tmp_path / "launch-001.log", interrupt, bystanders=(link,)) as ranks:
+        there.sendall(b'{"type":"Alive"}\n')
+        link.heard_s -= 60.0
+        assert launch.receive(ranks, time.monotonic() + 60.0, "") == []
+        assert link.lost == "", "what it said is read while others measure"
+    assert b'{"type":"Alive"}' in there.recv(4096)
