@@ -147,7 +147,7 @@ def padding(step: Step, layout: Layout) -> float:
     if layout.fsdp == 1:
         return 0.0
     parameters: list[Any] = [p for part in step.parts for p in part.parameters()]
-    return sum(-rows(p, layout) % layout.fsdp * 4.0 * p.shape[1:].numel() for p in parameters)
+    return float(sum(-rows(p, layout) % layout.fsdp * 4 * p.shape[1:].numel() for p in parameters))
 
 
 def rows(parameter: DTensor, layout: Layout) -> int:
