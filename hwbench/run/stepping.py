@@ -82,13 +82,14 @@ def clipping(step: Step, clip_norm: float | None) -> Callable[[], None]:
             if p.grad is not None:
                 by_share.setdefault(share, []).append(_local(p.grad))
         norms = [get_total_norm(gradients) for gradients in by_share.values()]
+        norms = [norm if norm.dtype.itemsize >= 4 else norm.float() for norm in norms]  # the square of a scaled fp16 norm overflows
         squares = torch.stack([norm**2 * share for norm, share in zip(norms, by_share, strict=True)]).sum()
         if not alike:
             dist.all_reduce(squares)
             squares /= dist.get_world_size() / step.stages
         factor = (clip_norm / (squares.sqrt() + _TINY)).clamp(max=1.0)
         for gradients in by_share.values():
-            torch._foreach_mul_(gradients, factor)
+            torch._foreach_mul_(gradients, factor.to(gradients[0].dtype))
 
     return clip
 

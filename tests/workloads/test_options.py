@@ -16,6 +16,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from hwbench.core.errors import UserError
 from hwbench.core.workload import Context, Training
+from hwbench.run.build import undivided
+from hwbench.run.stepping import training_step
 
 CPU, META = torch.device("cpu"), torch.device("meta")
 SMALL: dict[Any, Any] = {
@@ -181,9 +183,10 @@ def test_fp16_scales_gradients_and_leaves_out_steps_that_overflow() -> None:
     moved = next(iter(optimizer.state.values()))["exp_avg"]
     assert 0 < float(moved.abs().max()) < 1  # scaled back before the moments saw it
     before = [p.detach().clone() for p in step.module.parameters()]
-    for p in step.module.parameters():
-        p.grad = torch.full_like(p, math.inf)
-    optimizer.step()
+    for left in (math.inf, math.nan, 0.0):  # 0 is what clipping makes of finite gradients beside an infinite one
+        for p in step.module.parameters():
+            p.grad = torch.full_like(p, left)
+        optimizer.step()
     assert all(torch.equal(p, q) for p, q in zip(step.module.parameters(), before, strict=True))
 
 
@@ -204,3 +207,12 @@ def test_a_cross_entropy_is_differentiated_once() -> None:
     torch.autograd.backward(loss, retain_graph=True)
     with pytest.raises(RuntimeError, match="second backward pass"):
         torch.autograd.backward(loss)
+
+
+@pytest.mark.parametrize("dtype", ["fp32", "bf16", "fp16"])
+def test_the_whole_step_trains_in_every_dtype(dtype: str) -> None:
+    """With clipping as the worker does it: of a gradient scaled up, where the dtype needs that."""
+    built = build(gpt, dtype=dtype)
+    step = training_step(undivided(built), built.clip_norm)
+    losses = [float(step()) for _ in range(8)]
+    assert losses[-1] < losses[0] - 0.02
