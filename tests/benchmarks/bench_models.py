@@ -26,14 +26,14 @@ from hwbench.analyse.statistics import interval  # noqa: E402  # the repository 
 
 SIZES: dict[str, dict[str, dict[str, Any]]] = {
     "small": {
-        "gpt": {}, "bert": {}, "llama": {}, "t5": {}, "transformer": {}, "rnn_lm": {}, "lstm_lm": {"dropout": 0.0},
+        "gpt": {}, "bert": {}, "llama": {}, "t5": {}, "transformer": {}, "rnn_lm": {}, "lstm_lm": {"dropout": 0.0}, "seq2seq": {},
     },
     "medium": {
         "gpt": {"hidden": 512, "heads": 8, "seq_len": 256}, "bert": {"hidden": 512, "heads": 8, "seq_len": 256},
         "llama": {"hidden": 512, "heads": 8, "kv_heads": 4, "mlp": 1408, "seq_len": 256},
         "t5": {"hidden": 512, "heads": 8, "mlp": 2048, "source_len": 128, "target_len": 128},
         "transformer": {"hidden": 512, "heads": 8, "mlp": 2048, "source_len": 128, "target_len": 128},
-        "rnn_lm": {}, "lstm_lm": {"dropout": 0.0},
+        "rnn_lm": {}, "lstm_lm": {"dropout": 0.0}, "seq2seq": {},
     },
 }  # fmt: skip
 NEAR = 1e-4
@@ -63,6 +63,7 @@ def main() -> None:
             if answer.returncode:
                 sys.exit(f"{name}: {answer.stderr.strip()[-2000:]}")
             found[name].append(json.loads(answer.stdout.splitlines()[-1]))
+            print(f"process {process} {name}: step {found[name][-1]['step_ratio']:.3f}", file=sys.stderr, flush=True)
     show(found, asked, time.perf_counter() - started)
 
 

@@ -224,6 +224,33 @@ def rnn_lm(config: Any, step: Any, attention: str) -> Other:
     return Other("torch nn.Linear a step, as in its tutorial", "sigmoid cell", theirs, lambda: cross_entropy(theirs(tokens), targets))
 
 
+class PairExample(nn.Module):
+    """An nn.LSTM that reads the source, an nn.LSTM that says the target from the first one's last state."""
+
+    def __init__(self, config: Any) -> None:
+        super().__init__()
+        self.source, self.target = (nn.Embedding(config.vocabulary, config.embedding) for _ in range(2))
+        self.encoder, self.decoder = (nn.LSTM(config.embedding, config.hidden, config.layers) for _ in range(2))
+        self.projection = nn.Linear(config.hidden, config.vocabulary)
+
+    def forward(self, source: Tensor, target: Tensor) -> Tensor:
+        """Logits (t, b, V) of source (s, b) and target (t, b)."""
+        _, state = self.encoder(self.source(source))
+        logits: Tensor = self.projection(self.decoder(self.target(target), state)[0])
+        return logits
+
+
+def seq2seq(config: Any, step: Any, attention: str) -> Other:
+    theirs, ours = PairExample(config), step.module
+    theirs.source.load_state_dict(ours.embed.source.state_dict())
+    theirs.target.load_state_dict(ours.embed.target.state_dict())
+    theirs.encoder.load_state_dict(ours.layers[0].lstm.state_dict())
+    theirs.decoder.load_state_dict(ours.layers[1].lstm.state_dict())
+    theirs.projection.load_state_dict(ours.head.projection.state_dict())
+    source, target, following = (t.t().contiguous() for t in step.inputs)
+    return Other("torch nn.LSTM twice", "sequence first", theirs, lambda: cross_entropy(theirs(source, target), following))
+
+
 class TransformerExample(nn.Module):
     """torch's nn.Transformer between one table and its projection."""
 
@@ -265,5 +292,5 @@ def transformer(config: Any, step: Any, attention: str) -> Other:
 
 
 BESIDE: dict[str, Callable[[Any, Any, str], Other]] = {
-    "gpt": gpt2, "bert": bert, "llama": llama, "t5": t5, "lstm_lm": lstm_lm, "rnn_lm": rnn_lm, "transformer": transformer,
+    "gpt": gpt2, "bert": bert, "llama": llama, "t5": t5, "lstm_lm": lstm_lm, "rnn_lm": rnn_lm, "seq2seq": seq2seq, "transformer": transformer,
 }  # fmt: skip
