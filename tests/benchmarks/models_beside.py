@@ -292,5 +292,12 @@ def transformer(config: Any, step: Any, attention: str) -> Other:
 
 
 BESIDE: dict[str, Callable[[Any, Any, str], Other]] = {
-    "gpt": gpt2, "bert": bert, "llama": llama, "t5": t5, "lstm_lm": lstm_lm, "rnn_lm": rnn_lm, "seq2seq": seq2seq, "transformer": transformer,
-}  # fmt: skip
+    "gpt": gpt2,
+    "bert": bert,
+    "llama": llama,
+    "t5": t5,
+    "lstm_lm": lstm_lm,
+    "rnn_lm": rnn_lm,
+    "seq2seq": seq2seq,
+    "transformer": transformer,
+}
