@@ -101,11 +101,15 @@ def _lost(record: Record) -> str:
 
 
 def _names(cases: Sequence[Case]) -> dict[str, str]:
-    told = telling_settings(Named(case.key, case.workload, case.config, case.threads) for case in cases)
+    told = telling_settings(Named(case.key, case.workload, case.config | _compiled(case), case.threads) for case in cases)
     return {
         case.key: f"{case.workload}{f' ({told[case.key]})' if told[case.key] else ''} {case.layout} {case.dtype} {case.device}"
         for case in cases
     }
+
+
+def _compiled(case: Case) -> dict[str, bool]:
+    return {"compile": True} if case.compile else {}
 
 
 def _case(name: str, base: _Side, candidate: _Side, clock: Clock, threshold_fraction: float) -> CaseComparison:
