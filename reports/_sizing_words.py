@@ -23,6 +23,7 @@ def sentences(answer: SizingAnswer) -> Iterator[str]:
     first = answer.sizings[0]
     yield _recommendation(first, answer)
     yield from _deadline(first, answer)
+    yield from _budget(first, answer)
     if answer.beats is not None:
         yield _beats(answer.beats)
     yield from _lever(answer)
@@ -73,6 +74,15 @@ def _deadline(first: Sizing, answer: SizingAnswer) -> Iterator[str]:
         chance = probability(first.deadline_probability)
         more = "" if first.deadline_probability >= LIKELY else "; --confidence 0.9 asks for as many nodes as make it nine in ten"
         yield f"The probability that it is done within {format_seconds(deadline)} is {chance}{more}."
+
+
+def _budget(first: Sizing, answer: SizingAnswer) -> Iterator[str]:
+    budget = answer.question.get("budget_usd")
+    if not isinstance(budget, float | int) or first.costs is None:
+        return
+    left = budget - first.costs.outlay_usd
+    asked = f"the budget of {format_usd(float(budget))}"
+    yield f"It leaves {format_usd(left)} of {asked}." if left >= 0 else f"It is {format_usd(-left)} over {asked}."
 
 
 def probability(value: float) -> str:

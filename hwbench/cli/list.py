@@ -58,7 +58,7 @@ def _table(entries: dict[str, str]) -> "Table":
 
     table = Table(box=None, show_header=False, pad_edge=False)
     table.add_column(no_wrap=True, style="cyan")
-    table.add_column()
+    table.add_column(overflow="fold")
     for name, line in entries.items():
         table.add_row(escape(name), escape(line))
     if not entries:

@@ -8,12 +8,15 @@ import click
 
 from hwbench.core.codec import to_json
 from hwbench.core.errors import UserError
+from hwbench.core.units import format_seconds
 
 if TYPE_CHECKING:
     from rich.table import Table
 
     from hwbench.core.prediction import Prediction
 
+WIDE = 60
+"""Columns from which on the parts of a step are told with their reasons."""
 ONE = ("model", "clusters", "gpus", "layout", "global_batch")
 
 
@@ -118,7 +121,7 @@ def _print(prediction: "Prediction") -> None:
     console.print(f"step {prediction.step_time_s:.4g} s{sure}", style="bold", soft_wrap=True)
     mfu = "" if prediction.mfu_fraction is None else f", MFU {100 * prediction.mfu_fraction:.1f} %"
     console.print(f"{prediction.tokens_per_step / prediction.step_time_s:,.0f} tokens/s{mfu}; {prediction.bottleneck}", soft_wrap=True)
-    console.print(_parts(prediction))
+    console.print(_parts(prediction, wide=console.width >= WIDE))
     console.print(_memory(prediction), soft_wrap=True)
     console.print(f"basis: {prediction.basis}; {'; '.join(prediction.assumptions)}", soft_wrap=True)
 
@@ -133,17 +136,22 @@ def _memory(prediction: "Prediction") -> str:
     return f"{text} of {capacity / 2**30:.1f} GiB{short}"
 
 
-def _parts(prediction: "Prediction") -> "Table":
+def _parts(prediction: "Prediction", *, wide: bool) -> "Table":
+    """The parts of the step; a narrow terminal gets them without the reasons."""
     from rich import box
     from rich.table import Table
 
-    table = Table(box=box.SIMPLE)
-    for heading, justify in (("part", "left"), ("time", "right"), ("share", "right"), ("why", "left")):
-        table.add_column(heading, justify=justify)  # type: ignore[arg-type]  # rich's own literal type
+    table = Table(box=box.SIMPLE if wide else None, pad_edge=wide)
+    table.add_column("part", no_wrap=True)
+    table.add_column("time", justify="right", no_wrap=True)
+    table.add_column("share", justify="right", no_wrap=True)
+    if wide:
+        table.add_column("why", overflow="fold")
     for name in dict.fromkeys(part.name for part in prediction.parts):
         mine = [part for part in prediction.parts if part.name == name]
         seconds = sum(part.time_s for part in mine)
         largest = max(mine, key=lambda part: part.time_s).why
         more = f" (and {len(mine) - 1} more)" if len(mine) > 1 else ""
-        table.add_row(name, f"{seconds:.3g} s", f"{100 * seconds / prediction.step_time_s:.1f} %", largest + more)
+        why = (largest + more,) if wide else ()
+        table.add_row(name, format_seconds(seconds), f"{100 * seconds / prediction.step_time_s:.1f} %", *why)
     return table

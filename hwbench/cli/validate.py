@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from hwbench.planner.card import Card, Score
 
 
+WIDE = 72
+"""Columns that all scores of a group take."""
+
+
 @click.command()
 @click.option(
     "--table", type=click.Path(path_type=Path, dir_okay=False), metavar="ROWS.csv", help="Measured rows.  [default: the shipped ones]"
@@ -108,7 +112,7 @@ def _print(card: "Card") -> None:
 
     console = Console(file=sys.stdout, highlight=False)
     console.print(f"Accuracy: {card.protocol}", style="bold", soft_wrap=True)
-    console.print(_scores(card))
+    console.print(_scores(card, wide=console.width >= WIDE))
     console.print(
         f"predicted {card.predicted} of {card.rows} rows; mean over groups {_percent(card.mean_over_groups_fraction)}", soft_wrap=True
     )
@@ -119,18 +123,22 @@ def _print(card: "Card") -> None:
         console.print(f"peak memory: mean error {_percent(card.memory_error_fraction)}", soft_wrap=True)
 
 
-def _scores(card: "Card") -> "Table":
+def _scores(card: "Card", *, wide: bool) -> "Table":
+    """The scores of each group; a narrow terminal gets fewer columns, whole."""
     from rich import box
     from rich.table import Table
 
-    table = Table(box=box.SIMPLE)
+    table = Table(box=box.SIMPLE if wide else None, pad_edge=wide)
     table.add_column("group", overflow="fold")
-    for heading in ("rows", "error", "median", "p90", "covered", "width"):
-        table.add_column(heading, justify="right", no_wrap=True)
-    for one in card.groups:
-        table.add_row(*_cells(one))
-    table.add_section()
-    table.add_row(*_cells(card.total), style="bold")
+    headings = ("rows", "error", "median", "p90", "covered", "width")
+    shown = [place for place, heading in enumerate(headings, start=1) if wide or heading in ("rows", "median", "covered")]
+    for place in shown:
+        table.add_column(headings[place - 1], justify="right", no_wrap=True)
+    for one in (*card.groups, card.total):
+        cells = _cells(one)
+        if one is card.total:
+            table.add_section()
+        table.add_row(cells[0], *(cells[place] for place in shown), style="bold" if one is card.total else "")
     return table
 
 

@@ -11,6 +11,7 @@ from click.testing import CliRunner
 from hwbench.cli.doctor import command as doctor
 from hwbench.cli.list import command as list_
 from hwbench.cli.plan import command as plan
+from hwbench.cli.predict import command as predict
 from hwbench.cli.probe import command as probe
 from hwbench.cli.report import command as report
 from hwbench.cli.size import command as size
@@ -64,6 +65,15 @@ def test_the_ranking_of_a_plan_is_readable_however_narrow(width: int, monkeypatc
     assert all(" ms" in line for line in table[1:4])
     assert not any("…" in line for line in table[:4])
     assert max(map(len, table[:4])) <= width
+
+
+def test_the_parts_of_a_step_are_whole_however_narrow(monkeypatch: pytest.MonkeyPatch) -> None:
+    words = ("--model", "gpt2", "--cluster", "dgx-h100", "--gpus", "8", "--layout", "dp=8", "--micro-batch", "8", "--global-batch", "64")
+    for width, why in ((40, False), (100, True)):
+        monkeypatch.setenv("COLUMNS", str(width))
+        shown = CliRunner().invoke(predict, words).output
+        assert "dp communication" in shown
+        assert ("launches that the device waits for" in shown) == why
 
 
 def test_the_default_is_the_newest_run_that_measured_something(tmp_path: Path) -> None:
