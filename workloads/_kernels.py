@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
+from hwbench.core.errors import UnavailableError
 from hwbench.core.workload import Check, Context, Kernel
 
 from . import _speed, _tensors
@@ -57,6 +58,17 @@ def call(module: nn.Module, inputs: Inputs, upstream: Tensor | None, *, backward
         return (result,)
     wanted = [t for t in (*inputs, *module.parameters()) if t.requires_grad]
     return (result.detach(), *torch.autograd.grad(result, wanted, upstream))
+
+
+def try_once(step: Callable[[], object], what: str) -> None:
+    """Call a step that not every device has. UnavailableError, with torch's reason; memory that is short stays the error that it is."""
+    try:
+        step()
+    except RuntimeError as error:  # NotImplementedError is one too
+        said = str(error).partition("\n")[0]
+        if isinstance(error, torch.OutOfMemoryError) or "allocate memory" in said:
+            raise
+        raise UnavailableError(f"{what}: {said}") from error
 
 
 def _prepared(inputs: Inputs, *, backward: bool) -> list[Tensor]:

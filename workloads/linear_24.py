@@ -6,7 +6,7 @@ would save nothing and are not measured in its place: without such cores the cas
 
 from typing import TYPE_CHECKING, Final
 
-from hwbench.core.errors import UnavailableError, UserError
+from hwbench.core.errors import UserError
 from hwbench.core.value import Value
 from hwbench.core.workload import Block, Check, Context, Cost, Kernel, Operator, Workload
 
@@ -65,29 +65,33 @@ def build(config: Config, context: Context) -> Kernel:
     import torch
     from torch.sparse import to_sparse_semi_structured
 
-    from . import _tensors
+    from . import _kernels, _tensors
 
     dtype = _tensors.begin(context)
     cost(config, context.dtype)
     inputs, outputs = sizes(config)
     x = torch.randn(config.tokens, inputs, device=context.device, dtype=dtype)
     dense = pruned(torch.randn(outputs, inputs, device=context.device, dtype=dtype) / inputs**0.5)
-    try:
-        sparse = to_sparse_semi_structured(dense)
-        torch.nn.functional.linear(x, sparse)
-    except (RuntimeError, NotImplementedError) as error:
-        said = str(error).partition("\n")[0]
-        raise UnavailableError(f"2:4 sparse products on {context.device.type} in {context.dtype}: {said}") from error
+    made: list[torch.Tensor] = []
+
+    def run() -> torch.Tensor:
+        return torch.nn.functional.linear(x, made[0])
+
+    def convert() -> None:
+        made.append(to_sparse_semi_structured(dense))
+        run()
+
+    _kernels.try_once(convert, f"2:4 sparse products on {context.device.type} in {context.dtype}")
 
     def check() -> Check:
         """16 rows against float64 with the pruned weights: 8(u + √k·u₃₂), as of a dense product."""
         few = max(16, min(config.tokens, 64))
         wanted = _tensors.exact(x[:few]) @ _tensors.exact(dense).t()
-        error = _tensors.relative_distance([torch.nn.functional.linear(x[:few], sparse)], [wanted])
+        error = _tensors.relative_distance([torch.nn.functional.linear(x[:few], made[0])], [wanted])
         tolerance = 8 * (_tensors.unit_roundoff(context.dtype) + inputs**0.5 * _tensors.unit_roundoff("fp32"))
         return Check(name="linear_24", error=error, tolerance=tolerance, reference="float64 with the pruned weights")
 
-    return Kernel(run=lambda: torch.nn.functional.linear(x, sparse), check=check)
+    return Kernel(run=run, check=check)
 
 
 def pruned(weight: "torch.Tensor") -> "torch.Tensor":

@@ -46,10 +46,13 @@ def cost(config: Config, dtype: str) -> Cost:
 
 
 def build(config: Config, context: Context) -> Kernel:
-    """Rows of normal numbers, and weights quantised column by column, on the device."""
+    """Rows of normal numbers, and weights quantised column by column, on the device.
+
+    UnavailableError, with torch's reason, where the device has no such product for these sizes and dtype.
+    """
     import torch
 
-    from . import _tensors
+    from . import _kernels, _tensors
 
     dtype = _tensors.begin(dataclasses.replace(context, dtype=_outside(context.dtype)))
     cost(config, context.dtype)
@@ -88,6 +91,7 @@ def build(config: Config, context: Context) -> Kernel:
             tolerance += 1.5 * float((steps / exactly.square().mean(1).sqrt()).max()) / 12**0.5
         return Check(name="linear_int8", error=error, tolerance=tolerance, reference="float64 with the quantised weights")
 
+    _kernels.try_once(lambda: run(x), f"int8 products on {context.device.type} in {context.dtype}")
     return Kernel(run=lambda: run(x), check=check)
 
 
