@@ -24,6 +24,11 @@ FRAGMENTATION_FRACTION = 0.04
 """Caching-allocator slack over the tensors."""
 
 
+LIBRARIES_BYTES = 75 * 2**20
+"""What torch 2.13 loads when DTensor first divides a module (torch._dynamo and its kind): tensor parallel and FSDP, on top of what a plain
+rank's process was measured to hold."""
+
+
 def rank_parameters(cost: Cost, layout: Layout) -> float:
     """Weights that the fullest rank computes with (before FSDP shards them), in parameters."""
     total = 0.0
@@ -51,10 +56,16 @@ def rank_memory(cost: Cost, layout: Layout, *, micro_batches: int, recompute: Re
         gradients_bytes=parameters * gradient / layout.fsdp / (replicas if layout.zero >= 2 else 1),
         optimizer_bytes=parameters * state / layout.fsdp / (replicas if layout.zero >= 1 else 1),
         activations_bytes=activations,
-        buffers_bytes=(BUFFERS_BYTES if process_bytes is None else process_bytes)
+        buffers_bytes=_process_bytes(layout, process_bytes)
         + _gathered(cost, layout, weight)
         + FRAGMENTATION_FRACTION * min(tensors, tensors / layout.fsdp + activations),
     )
+
+
+def _process_bytes(layout: Layout, measured: float | None) -> float:
+    if measured is None:
+        return BUFFERS_BYTES
+    return measured + (LIBRARIES_BYTES if max(layout.tp, layout.fsdp) > 1 else 0)
 
 
 def _share(block: Block, layout: Layout) -> float:
