@@ -73,6 +73,7 @@ class GroupedAttention(nn.Module):
     """Causal attention in which each key and value head serves a group of query heads; rotary positions, no biases."""
 
     divisions: ClassVar[Divisions] = {"query": "column", "key": "column", "value": "column", "out": "row"}
+    branches: ClassVar[tuple[str, ...]] = ("query", "key", "value")
     held: Held = None
 
     def __init__(self, hidden: int, heads: int, kv_heads: int, head_dim: int, table: Tensor) -> None:
@@ -99,6 +100,7 @@ class GatedMLP(nn.Module):
     """down(silu(gate(x)) · up(x)), without biases (Shazeer, arXiv 2002.05202)."""
 
     divisions: ClassVar[Divisions] = {"gate": "column", "up": "column", "down": "row"}
+    branches: ClassVar[tuple[str, ...]] = ("gate", "up")
 
     def __init__(self, hidden: int, inner: int) -> None:
         super().__init__()

@@ -102,6 +102,7 @@ def decoder_block(shape: Shape, e: float) -> Block:
         name="decoder",
         count=shape.layers,
         parameters=layer_parameters(layer) + cross,
+        undivided_parameters=(9 if shape.biased else 3) * h,
         operators=_as_done(shape, (*attention_operators(layer, e), *_cross_operators(shape, e), *mlp_operators(layer, e))),
         activation_bytes=kept + _mlp_kept(shape, shape.target_len, e),
         output_bytes=e * shape.tokens * h,

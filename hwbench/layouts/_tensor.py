@@ -44,15 +44,28 @@ def _ties(part: nn.Module) -> Iterator[list[tuple[nn.Module, str]]]:
 
 
 def _divide_children(module: nn.Module, divisions: Mapping[str, Division], tp: DeviceMesh, layout: Layout) -> None:
-    """Divide a module's children. Its input becomes one DTensor that all column products share, so that their gradients are summed once."""
+    """Divide a module's children. An input becomes one DTensor that all column products share, so that their gradients are summed once."""
     from torch.distributed.tensor import Replicate, Shard
-    from torch.distributed.tensor.parallel import PrepareModuleInput, parallelize_module
+    from torch.distributed.tensor.parallel import parallelize_module
 
     outside = Shard(1) if layout.sp else Replicate()
     plan = {name: _style(getattr(module, name), division, outside, layout) for name, division in divisions.items()}
     parallelize_module(module, tp, plan, src_data_rank=None)
     if "column" in divisions.values():
-        parallelize_module(module, tp, PrepareModuleInput(input_layouts=(outside,), desired_input_layouts=(Replicate(),)))
+        module.register_forward_pre_hook(_entering(tp, outside))
+
+
+def _entering(tp: DeviceMesh, outside: Any) -> Callable[[nn.Module, tuple[Any, ...]], tuple[Any, ...]]:
+    """Makes DTensors, whole on each rank, of a module's inputs."""
+    from torch import Tensor
+    from torch.distributed.tensor import DTensor, Replicate
+
+    def enter(x: Any) -> Any:
+        if not isinstance(x, Tensor):
+            return x
+        return DTensor.from_local(x, tp, (outside,), run_check=False).redistribute(placements=(Replicate(),))
+
+    return lambda _module, inputs: tuple(enter(x) for x in inputs)
 
 
 def _style(child: nn.Module, division: Division, outside: Any, layout: Layout) -> ParallelStyle:

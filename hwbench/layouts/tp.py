@@ -52,14 +52,29 @@ def _block(block: Block, cost: Cost, layout: Layout) -> Iterator[Transfer]:
 
 def _layer(block: Block, cost: Cost, layout: Layout) -> Iterator[Transfer]:
     collectives: tuple[Collective, ...] = ("reduce_scatter", "all_gather") if layout.sp else ("all_reduce",)
-    directions: tuple[Pass, ...] = ("forward", "backward") if cost.training else ("forward",)
-    for direction in directions:
+    for direction, size in _sums(block, cost).items():
         for collective in collectives:
-            yield _sent(collective, block, block.output_bytes, cost, layout, direction, "activations", block.tp_all_reduces)
+            if cost.training or direction == "forward":
+                yield _sent(collective, block, size / block.tp_all_reduces, cost, layout, direction, "activations", block.tp_all_reduces)
     size = block.count / layout.pp * _norm_parameters(block, cost) * element_bytes(cost)
     if size and layout.sp and cost.training:
         why = f"gradients of the norms of {block.name}, of which each rank saw a share of the sequence"
         yield Transfer(collective="all_reduce", axis="tp", ranks=layout.tp, message_bytes=size, count=1, why=why)
+
+
+def _sums(block: Block, cost: Cost) -> dict[Pass, float]:
+    """Bytes of a layer that are partial sums on each rank: results of row products, and gradients of what column products multiply.
+
+    Gate and up multiply the same. Without an operator for each sum, every one is taken to be as large as the block's output.
+    """
+    rows, columns = ([op for op in block.operators if op.kind == "matmul" and op.division == way] for way in ("row", "column"))
+    if len(rows) != block.tp_all_reduces:
+        whole = block.tp_all_reduces * block.output_bytes
+        return {"forward": whole, "backward": whole}
+    gated = any(op.name == "gate" for op in columns)
+    results = sum((op.m or 0) * (op.n or 0) for op in rows)
+    operands = sum((op.m or 0) * (op.k or 0) for op in columns if not (gated and op.name == "up"))
+    return {"forward": results * element_bytes(cost), "backward": operands * element_bytes(cost)}
 
 
 def _norm_parameters(block: Block, cost: Cost) -> float:
@@ -115,8 +130,10 @@ def refusal(layout: Layout, config: Mapping[str, Any], cost: Cost) -> str:
         )
     if has_experts(cost):
         return "the experts' stacked weights are divided by ep; torch's tensor parallelism divides Linear and Embedding only"
-    if translates(config):
-        return "its layers take source and target, and the division here knows of one input only"
+    if "buckets" in config:
+        return "the learned biases of positions belong to heads, and go to every layer whole"
+    if translates(config) and layout.sp:
+        return "sp=yes divides one sequence, and its layers have a source and a target"
     if uneven := indivisible(config, layout.tp, "heads", "kv_heads", "hidden", "mlp", "vocabulary", *(["seq_len"] if layout.sp else [])):
         return f"tp={layout.tp} does not divide {uneven}"
     if layout.sp and layout.cp > 1:

@@ -24,6 +24,9 @@ BATCH: Final = "micro_batch"
 """The setting that scaling is about: samples of a rank's micro-batch."""
 ALL: Final = "all"
 """Among layouts: every one that the workload can run under at the suite's world size, and `single`."""
+_OPTION_OF: Final = {"zero": "dp", "reshard": "fsdp", "sp": "tp", "loss": "tp", "schedule": "pp"}
+"""Options of layouts and the axis without which they mean nothing."""
+_PLAIN: Final = Layout()
 _SPLIT: Final = re.compile(r",(?![^\[{]*[\]}])")
 """A comma outside of brackets."""
 
@@ -175,7 +178,7 @@ def _case(name: str, workload: Workload, settings: dict[str, Any], layout: Layou
 
 def _check_layout(name: str, workload: Workload, layout: Layout, config: Mapping[str, Any], cost: Cost) -> None:
     axes = layout.axes()
-    if workload.kind != "training" and not set(axes) <= set(UNDIVIDED):
+    if workload.kind != "training" and (layout.zero or not set(axes) <= set(UNDIVIDED)):
         hint = "use single or dp=N for it, or a training workload"
         raise UserError(f"layout {layout.text}: {name} is a {workload.kind} workload, which every rank runs whole", hint=hint)
     if reason := refusal(layout, config, cost):
@@ -184,6 +187,9 @@ def _check_layout(name: str, workload: Workload, layout: Layout, config: Mapping
 
 def refusal(layout: Layout, config: Mapping[str, Any], cost: Cost) -> str:
     """Why a training step of this configuration can't run under a layout, from the layout's files; '' where it can. Imports no torch."""
+    for option, axis in _OPTION_OF.items():
+        if getattr(layout, option) != getattr(_PLAIN, option) and getattr(layout, axis) == 1:
+            return f"{option} changes nothing without {axis}: give {axis}=N with it, or leave it out"
     reasons = (registry.load("layouts", axis, Split).refusal(layout, config, cost) for axis in layout.axes())
     return next(filter(None, reasons), "")
 

@@ -76,7 +76,7 @@ def whole(step: Step, layout: Layout) -> dict[str, torch.Tensor]:
                 shares = [torch.empty_like(full) for _ in range(layout.ep)]
                 dist.all_gather(shares, full, group=ep_group(layout))
                 full = torch.cat(shares)
-            found[name.removeprefix("module.")] = full.clone()
+            found[name.removeprefix("module.").replace(".given.", ".")] = full.clone()
     return found
 
 

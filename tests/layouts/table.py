@@ -52,6 +52,7 @@ LAYOUTS: Final = tuple(
         "cp=2",
         "dp=2,ep=2",
         "place=2",
+        "branches=2",
         "dp=4",
         "dp=4,zero=1",
         "fsdp=4",
