@@ -178,13 +178,15 @@ def _figure(traces: Sequence[Any], window: _Window, labels: list[dict[str, Any]]
 
 
 def _roof_labels(places: Sequence[_Place], window: _Window) -> list[dict[str, Any]]:
-    """Names of the flat roofs at the right edge, moved apart where they would touch; only where the page is wide."""
+    """Names of the flat roofs at the right edge, moved apart where they would touch, as many as fit; only where the page is wide."""
     scale = (HEIGHT_PX - TOP_BOTTOM_PX) / (window.y_high - window.y_low)
     flat = sorted(((math.log10(roof.rate), place, roof) for place in places for roof in place.compute), key=lambda entry: -entry[0])
     labels, above = [], math.inf
     for height, place, roof in flat:
         wanted = height * scale
         shown = min(wanted, above - LABEL_PX)
+        if shown < window.y_low * scale + LABEL_PX / 2:  # no room is left above the axis; legend and table name all roofs
+            break
         above = shown
         text = clean(f"{_text.roof_rate(roof)} {roof.dtype} {place.layout}")
         spot = {

@@ -1,7 +1,7 @@
 """Throughput: one small plot a workload, a bar a layout, each workload on a scale of its own from zero."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 from hwbench.core.summary import Summary, Throughput
 from hwbench.core.units import format_fraction
@@ -10,6 +10,9 @@ from . import _text
 from ._figure_sweeps import swept
 from ._palette import workload_colours
 from ._plot import BAR_OFFSET, BAR_WIDTH, Plot, Row, hover, intervals, rows_figure
+
+MOST_ROWS: Final = 32
+"""Bars of one plot: more are a page of their own, and stand in the table."""
 
 
 def plots(summary: Summary, elsewhere: frozenset[str] = frozenset()) -> tuple[Plot, ...]:
@@ -24,13 +27,15 @@ def plots(summary: Summary, elsewhere: frozenset[str] = frozenset()) -> tuple[Pl
 
 
 def _plot(id_: str, workload: str, rows: Sequence[Throughput], colour: str) -> Plot:
+    left = len(rows) - MOST_ROWS
+    rows = rows[:MOST_ROWS]
     labels = [Row(row.label, f"{_text.rate(row)}{' ⚠' if row.noisy else ''}") for row in rows]
     most = max(row.rate_per_s for row in rows) or 1.0
     said = "; ".join(f"{_text.variant(row)} {_text.rate(row)}, spread {_text.spread(row)}" for row in rows)
     return Plot(
         id=id_,
         title=workload,
-        caption=f"{_unit(rows[0])} a second, more is better",
+        caption=f"{_unit(rows[0])} a second, more is better{f'; {left} more cases are in the table' if left > 0 else ''}",
         alt=f"Bars of {workload}: {said}.",
         figure=rows_figure([_bars(rows, colour)], labels, {"range": [0, 1.2 * most], "tickformat": "~s"}),
     )

@@ -111,3 +111,21 @@ def test_kernels_on_a_roofline_differ_in_colour_or_shape() -> None:
 )
 def test_the_page_is_drawn_and_readable(browser: "Browser", make: Callable[[], Summary], width: int, scheme: str, tmp_path: Path) -> None:
     assert problems(browser, render(make()), tmp_path, width, scheme=scheme) == []
+
+
+def test_many_cases_and_roofs_stay_readable() -> None:
+    made = kernels()
+    row, other = made.throughput[0], made.throughput[3]
+    same = tuple(msgspec.structs.replace(row, settings=f"shape={n}x{n % 7}") for n in range(50))
+    many = msgspec.structs.replace(
+        made,
+        throughput=(*same, other),
+        roofs=tuple(msgspec.structs.replace(roof, threads=threads) for roof in made.roofs for threads in range(1, 40)),
+    )
+    drawn, _ = bars(many)
+    assert len(drawn.figure["data"][0]["x"]) == 32
+    assert "18 more cases are in the table" in drawn.caption
+    roofline = _figure_roofline.plot(many)
+    assert roofline is not None
+    assert 5 < len(roofline.figure["layout"]["annotations"]) < 30
+    assert "Throughput of every case (51 rows)" in render(many)
