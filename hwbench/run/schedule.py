@@ -67,13 +67,20 @@ def shuffled(cases: Iterable[Case], seed: str) -> tuple[Case, ...]:
     """The cases in the order in which they are measured: launch by launch, and at random within one, each time the same for a seed.
 
     What comes before a case (a hot processor, a grown heap) then differs from process to process and is not mistaken for the case's own.
+    One case of every workload comes before all others: where time runs out, no workload is left out as a whole.
     """
     order: list[Case] = []
     for group in groups(cases):
         members = list(group.cases)
         random.Random(f"{seed} {group.process} {group.world_size} {group.device}").shuffle(members)  # noqa: S311  # no secret
-        order += members
+        order += _one_of_each_first(members)
     return tuple(order)
+
+
+def _one_of_each_first(cases: Iterable[Case]) -> list[Case]:
+    first: dict[str, Case] = {}
+    others = [case for case in cases if first.setdefault(case.workload, case) is not case]
+    return [*first.values(), *others]
 
 
 def missing(cases: Sequence[Case], settled: Iterable[tuple[str, int]]) -> tuple[Case, ...]:

@@ -101,3 +101,11 @@ def test_averages_over_cases(durations: list[tuple[float, float]]) -> None:
     assert now.case_s is not None
     assert abs(now.case_s - sum(d for d, _ in durations) / len(durations)) < 1e-6
     assert 0 <= now.overrun_s <= max(max(0.0, d - s) for d, s in durations) + 1e-9
+
+
+def test_one_case_of_every_workload_comes_before_all_others() -> None:
+    cases = [Case(workload=name, config={"n": n}) for name in "abc" for n in range(4)]
+    for seed in ("x", "y", "z"):
+        order = schedule.shuffled(cases, seed)
+        assert {case.workload for case in order[:3]} == {"a", "b", "c"}
+        assert sorted(case.key for case in order) == sorted(case.key for case in cases)
