@@ -12,7 +12,7 @@ from ._palette import ROOF_COLOUR, SYMBOL_SIGNS, SYMBOLS, WORKLOAD_COLOURS
 from ._plot import Key, Plot, figure, hover, titled
 
 MWH: Final = _axes.Unit("MWh", 1 / 3.6e9)
-PALE: Final = 0.35
+PALE: Final = 0.5
 """Opacity of choices that break a limit."""
 
 

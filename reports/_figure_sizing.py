@@ -13,6 +13,8 @@ from ._figure_step import Named
 from ._palette import PART_COLOURS, WORKLOAD_COLOURS
 from ._plot import BAR_OFFSET, BAR_WIDTH, Key, Plot, Row, hover, rows_figure, stroke, titled
 
+NEAR: Final = 1.5
+"""Times the largest cost from which on a budget is not drawn: it would press the curves flat."""
 NO_EFFECT_FRACTION: Final = 5e-4
 """Below this a change of the training time is shown as none."""
 
@@ -96,11 +98,12 @@ def _costs(answer: SizingAnswer) -> Plot | None:
     points = [point for curve in curves for point in curve.points]
     xaxis = _axes.linear([0.0, max(point.x for point in points)]) | {"title": titled(f"{span.name} from today"), "nticks": 5}
     xaxis = {key: value for key, value in xaxis.items() if key not in ("tickvals", "ticktext")}
-    yaxis = _axes.PLAIN | {"range": [0, 1.12 * max(point.y for point in points)], "nticks": 6, "title": titled(unit.name)}
-    budget = answer.question.get("budget_usd")
-    if isinstance(budget, float | int):
+    top, budget = max(point.y for point in points), answer.question.get("budget_usd")
+    if isinstance(budget, float | int) and budget * unit.factor <= NEAR * top:
+        top = max(top, budget * unit.factor)
         limit = tuple(Point(x, budget * unit.factor, hover(f"budget {format_usd(float(budget))}")) for x in (0.0, points[-1].x))
         curves.append(Curve("budget", limit, dashed=True))
+    yaxis = _axes.PLAIN | {"range": [0, 1.12 * top], "nticks": 6, "title": titled(unit.name)}
     return Plot(
         id="sizing-costs",
         title="Cost over time",
