@@ -25,8 +25,8 @@ class Config(Value):
 
     tensors: int = 16
     """Parameters, all of one size: a model's weights are dozens to hundreds."""
-    size: int = 1 << 18
-    """Elements of each."""
+    size: int = 1 << 20
+    """Elements of each; few enough of them stay in a cache from one update to the next, as a model's do not."""
     method: Literal["sgd", "momentum", "adam", "adamw"] = "adamw"
     """momentum is SGD with a running sum, factor 0.9."""
     variant: Literal["foreach", "fused"] = "fused"
