@@ -1,0 +1,144 @@
+"""The parts of layouts that one process can check: blocks of attention, places on the ring, branches, experts, clipping."""
+
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor, nn
+from torch.nn import functional
+
+from hwbench.core.parallel import Step
+from hwbench.layouts._attention import block_backward, block_forward, written_out, written_out_backward
+from hwbench.layouts._branching import owners
+from hwbench.layouts._experts import keep
+from hwbench.layouts._models import groups
+from hwbench.layouts._ring import _join, _visible, places
+from hwbench.run.stepping import accumulated, clipping
+
+
+def qkv(heads: int, kv_heads: int) -> tuple[Tensor, Tensor, Tensor]:
+    torch.manual_seed(0)
+    return torch.randn(2, heads, 8, 16), torch.randn(2, kv_heads, 8, 16), torch.randn(2, kv_heads, 8, 16)
+
+
+@pytest.mark.parametrize("causal", [True, False])
+@pytest.mark.parametrize("kv_heads", [4, 2])
+def test_a_block_of_attention_is_torchs_own(causal: bool, kv_heads: int) -> None:
+    q, k, v = (x.requires_grad_() for x in qkv(4, kv_heads))
+    wanted = functional.scaled_dot_product_attention(q, k, v, is_causal=causal, enable_gqa=True)
+    d_out = torch.randn_like(wanted)
+    gradients = torch.autograd.grad(wanted, (q, k, v), d_out)
+    with torch.no_grad():
+        out, log_sum = block_forward(q, k, v, causal=causal)
+        torch.testing.assert_close(out, wanted, rtol=1e-5, atol=1e-6)
+        found = block_backward(d_out, q, k, v, out, log_sum, causal=causal)
+    for one, other in zip(found, gradients, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("causal", [True, False])
+def test_written_out_attention_is_the_flash_operators(causal: bool) -> None:
+    """What devices without a flash operator get, checked on one that has it."""
+    q, k, v = qkv(2, 2)
+    out, log_sum = written_out(q, k, v, causal=causal)
+    flash, flash_sum = block_forward(q, k, v, causal=causal)
+    torch.testing.assert_close(out, flash, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(log_sum, flash_sum, rtol=1e-5, atol=1e-6)
+    d_out = torch.randn_like(out)
+    for one, other in zip(
+        written_out_backward(d_out, q, k, v, out, log_sum, causal=causal),
+        block_backward(d_out, q, k, v, out, log_sum, causal=causal),
+        strict=True,
+    ):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("causal", [True, False])
+@pytest.mark.parametrize("ranks", [2, 3, 4])
+def test_blocks_of_a_ring_join_to_the_whole(causal: bool, ranks: int) -> None:
+    torch.manual_seed(1)
+    length = 4 * ranks
+    q, k, v = (torch.randn(1, 2, length, 16) for _ in range(3))
+    wanted = functional.scaled_dot_product_attention(q, k, v, is_causal=causal)
+    for rank in range(ranks):
+        mine = places(rank, ranks, length, q.device)
+        out, log_sum = torch.zeros(1, 2, 4, 16), torch.full((1, 2, 4), float("-inf"))
+        for source in range(ranks):
+            theirs = places(source, ranks, length, q.device)
+            queries, keys, masked = _visible(rank, source, 4, causal)
+            part = block_forward(q[:, :, mine][:, :, queries], k[:, :, theirs][:, :, keys], v[:, :, theirs][:, :, keys], causal=masked)
+            _join(out[:, :, queries], log_sum[:, :, queries], *part)
+        torch.testing.assert_close(out, wanted[:, :, mine], rtol=1e-5, atol=1e-6)
+
+
+@given(st.integers(1, 8), st.integers(1, 5))
+def test_every_position_is_somebodys(ranks: int, chunk: int) -> None:
+    length = 2 * ranks * chunk
+    held = torch.cat([places(rank, ranks, length, torch.device("cpu")) for rank in range(ranks)])
+    assert sorted(held.tolist()) == list(range(length))
+
+
+@given(st.lists(st.integers(1, 100), min_size=2, max_size=6))
+def test_branches_are_dealt_out_evenly(sizes: list[int]) -> None:
+    chosen = owners(sizes, 2)
+    loads = [sum(size for size, owner in zip(sizes, chosen, strict=True) if owner == rank) for rank in (0, 1)]
+    assert set(chosen) == {0, 1}
+    assert abs(loads[0] - loads[1]) <= max(sizes)
+
+
+def test_a_rank_keeps_its_experts() -> None:
+    experts = nn.Module()
+    experts.register_parameter("gate", nn.Parameter(torch.arange(8.0).view(4, 2)))
+    keep(experts, 1, 2)
+    assert torch.equal(experts.get_parameter("gate"), torch.tensor([[4.0, 5.0], [6.0, 7.0]]))
+
+
+def step_of(module: nn.Module, inputs: tuple[Tensor, ...], micro_batches: int = 1) -> Step:
+    def optimizer(parameters: Any) -> torch.optim.Optimizer:
+        return torch.optim.SGD(parameters, lr=0.1)
+
+    return Step(
+        parts=(module,),
+        inputs=inputs,
+        micro_batches=micro_batches,
+        loss=lambda model, x: model(x).square().mean(),
+        optimizer=optimizer,
+        passes=accumulated,
+    )
+
+
+def test_micro_batches_have_the_gradient_of_all_samples_at_once() -> None:
+    torch.manual_seed(0)
+    module, x = nn.Linear(4, 3), torch.randn(6, 4)
+    losses, gradients = [], []
+    for micro_batches in (1, 3):
+        module.zero_grad()
+        losses.append(accumulated(step_of(module, (x,), micro_batches))())
+        gradients.append(module.weight.grad)
+    torch.testing.assert_close(losses[0], losses[1])
+    torch.testing.assert_close(gradients[0], gradients[1])
+
+
+@pytest.mark.parametrize("clip_norm", [0.1, 100.0])
+def test_clipping_on_one_rank_is_torchs(clip_norm: float) -> None:
+    module = nn.Linear(4, 3)
+    for p in module.parameters():
+        p.grad = torch.ones_like(p)
+    clipping(step_of(module, ()), clip_norm)()
+    found = [p.grad for p in module.parameters()]
+    for p in module.parameters():
+        p.grad = torch.ones_like(p)
+    nn.utils.clip_grad_norm_(module.parameters(), clip_norm)
+    for one, p in zip(found, module.parameters(), strict=True):
+        torch.testing.assert_close(one, p.grad)
+
+
+def test_tied_ends_are_gathered_together() -> None:
+    model: Any = nn.Module()
+    model.embed, model.head, model.layers = nn.Embedding(5, 4), nn.Linear(4, 5, bias=False), nn.ModuleList([nn.Linear(4, 4)])
+    assert [len(modules) for modules in groups(model)] == [1, 1, 1]
+    model.head.weight = model.embed.weight
+    assert [len(modules) for modules in groups(model)] == [2, 1]
+    assert list(groups(nn.Linear(2, 2))) == []
