@@ -37,7 +37,7 @@ class Device(click.ParamType[str]):
     name = "device"
 
     def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:  # noqa: ARG002
-        if value not in DEVICES:
+        if value.partition(":")[0] not in DEVICES:  # a number behind it gets an error of its own
             raise unknown_name("device", value, DEVICES)
         return value
 
