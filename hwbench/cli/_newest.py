@@ -6,7 +6,6 @@ import click
 
 from hwbench import store
 from hwbench.core.errors import UserError
-from hwbench.store._names import HEADER, RECORDS_PATTERN
 
 
 def newest_measured(results: Path) -> Path:
@@ -31,14 +30,9 @@ def newest_measured(results: Path) -> Path:
 
 
 def name_broken(results: Path) -> None:
-    """Say on stderr which folders of a results folder hold records and no readable header, so that no report can show them."""
-    try:
-        folders = sorted(folder for folder in results.iterdir() if folder.is_dir() and not (folder / HEADER).is_file())
-    except OSError:
-        return
-    for folder in folders:
-        if any(folder.glob(RECORDS_PATTERN)):
-            _say(f"left out: {folder}: records without a {HEADER}, so nobody knows what was measured; hwbench can't show it")
+    """Say on stderr which folders of a results folder hold records without a header, so that no report can show them."""
+    for folder in store.list_headless(results):
+        _say(f"left out: {folder}: records without a run.json, so nobody knows what was measured")
 
 
 def _listed(names: list[str]) -> str:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from hwbench.core.errors import UserError, unknown_name
 
-from ._names import HEADER
+from ._names import HEADER, RECORDS_PATTERN
 
 
 def list_runs(results: Path) -> tuple[Path, ...]:
@@ -15,6 +15,15 @@ def list_runs(results: Path) -> tuple[Path, ...]:
         return ()
     except OSError as error:
         raise UserError(f"{results}: can't read the results folder: {error.strerror or error}") from error
+
+
+def list_headless(results: Path) -> tuple[Path, ...]:
+    """The folders that hold records and no header: runs that nothing can show, since nobody knows what was measured."""
+    try:
+        folders = sorted(folder for folder in results.iterdir() if folder.is_dir() and not (folder / HEADER).is_file())
+    except OSError:
+        return ()
+    return tuple(folder for folder in folders if any(folder.glob(RECORDS_PATTERN)))
 
 
 def find_run(results: Path, wanted: str | None = None) -> Path:
