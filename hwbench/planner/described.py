@@ -129,6 +129,10 @@ def _reasons(layout: Layout, shards: int) -> dict[str, str]:
 
 
 def _date(found: Detail, place: int) -> str:
-    """The software's date, in the year that was assumed or as its name says."""
+    """The software's date: as its name says, or the year that is assumed, and how to say another."""
     date = float(found.rows.date[place])
-    return YEAR if abs(date - (int(YEAR) + 0.5)) < 1e-6 else f"{date:.1f}"
+    if abs(date - (int(YEAR) + 0.5)) > 1e-6:
+        return f"{date:.1f}"
+    return (
+        f"{YEAR}, which is assumed: its date moves a step by up to 2 times, and --framework '{found.softwares[place]} 22.05' says May 2022"
+    )

@@ -6,7 +6,7 @@ workload on anything, and what software adds to it is taken from this machine's 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -23,7 +23,7 @@ from .general import longer, with_software
 from .machine import is_known, scale_up_domain
 from .memory import Recompute
 from .ranked import Evaluated, RowsOf, detail, evaluate_all, table_rows
-from .search import Choice, Closest, Found, Sends, capacity_bytes, memory_misfit, predict, search
+from .search import Choice, Closest, Found, Sends, capacity_bytes, memory_misfit, predict, search, tensor_divides
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -87,6 +87,7 @@ def predict_layout(
     UserError names a number that the profile lacks, or says that only the table model counts recomputed layers.
     """
     cost = model.cost_of(micro_batch, dtype)
+    _check_divides(model, cost, layout)
     if not by_table(model, profile):
         if recompute_layers is not None:
             raise UserError(f"recomputation of {recompute_layers} layers: only that of all is known where {_why_general(model, profile)}")
@@ -96,6 +97,35 @@ def predict_layout(
     one = candidate(layout, micro_batch, recompute, layers=space.layers, again=recompute_layers)
     rows_of = table_rows(model.shape, profile, space, dtype=dtype, framework=framework)
     return prediction(detail(one, rows_of), 0, layout, cost, profile, how_recomputed(one, 0, space.layers))
+
+
+def _check_divides(model: Model, cost: Cost, layout: Layout) -> None:
+    """UserError where a layout does not divide the model, with every number."""
+    if not model.shape:
+        if not tensor_divides(cost, layout.tp):
+            raise UserError(f"layout {layout.text}: tp={layout.tp} does not divide all heads and matrices of {model.name}")
+        return
+    for name, size in divided(model.shape).items():
+        if size % layout.tp:
+            raise UserError(f"layout {layout.text}: tp={layout.tp} does not divide the {name}, {size}: {_rest(size, layout.tp)}")
+    length, experts = int(model.shape["seq_len"]), int(model.shape.get("experts", "1") or 1)
+    if layout.cp > 1 and length % (2 * layout.cp):
+        both = f"2·cp = {2 * layout.cp} does not divide the sequence of {length}: {_rest(length, 2 * layout.cp)}"
+        raise UserError(f"layout {layout.text}: {both}", hint="each rank has an early and a late slice of a sequence")
+    if experts % layout.ep:
+        raise UserError(f"layout {layout.text}: ep={layout.ep} does not divide the experts, {experts}")
+    if layout.pp * layout.vpp > int(model.shape["layers"]):
+        chunks = f"pp·vpp = {layout.pp}·{layout.vpp} = {layout.pp * layout.vpp}"
+        raise UserError(f"layout {layout.text}: {chunks} model chunks, the model has {model.shape['layers']} layers")
+
+
+def _rest(size: int, divisor: int) -> str:
+    return f"{size} = {size // divisor}·{divisor} + {size % divisor}"
+
+
+def divided(shape: Mapping[str, str]) -> dict[str, int]:
+    """What tensor parallelism divides of a decoder Transformer: name -> size."""
+    return {"heads": int(shape["heads"]), "kv heads": int(shape["kv_heads"]), "MLP width": int(shape["ffn_hidden"])}
 
 
 def by_table(model: Model, profile: ClusterProfile) -> bool:
@@ -110,7 +140,7 @@ def space_of(model: Model, profile: ClusterProfile, wanted: Wanted) -> Space:
         accelerators=wanted.accelerators,
         global_batch=wanted.global_batch,
         layers=int(shape["layers"]),
-        divided={"heads": int(shape["heads"]), "kv heads": int(shape["kv_heads"]), "MLP width": int(shape["ffn_hidden"])},
+        divided=divided(shape),
         sequence=int(shape["seq_len"]),
         experts=int(shape.get("experts", "1") or 1),
         domain=scale_up_domain(profile),
@@ -137,7 +167,7 @@ def _ranked(model: Model, profile: ClusterProfile, wanted: Wanted) -> Found:
     nearest = _nearest(candidates, seen, rows_of, space)
     misfits = cuts.misfits()
     if nearest is not None:
-        misfits = (*misfits, memory_misfit(nearest, len(candidates) - len(fitting), capacity))
+        misfits = (memory_misfit(nearest, len(candidates) - len(fitting), capacity), *misfits)
     places = _best_of_each(candidates, seen, fitting, wanted.top)
     choices = _choices(candidates.take(places), rows_of, model, profile, space, wanted.dtype) if len(places) else ()
     best = choices[0] if choices else None

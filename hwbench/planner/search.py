@@ -101,7 +101,7 @@ def search(
     choices = _best_of_each(choices)
     misfits = [Misfit(reason=reason, count=count, nearest="") for reason, count in illegal.most_common()]
     if closest is not None:
-        misfits.append(memory_misfit(closest, too_large, capacity))
+        misfits.insert(0, memory_misfit(closest, too_large, capacity))
     return Found(choices[0] if choices else None, tried, tried - too_large, closest, tuple(misfits), tuple(choices[:SHORTLIST]))
 
 

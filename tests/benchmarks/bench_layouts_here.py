@@ -1,9 +1,10 @@
 """How well the calibrated planner ranks layouts of four ranks here: `python tests/benchmarks/bench_layouts_here.py [--keep DIR]`.
 
 Protocol. `hwbench run --suite calibrate` (60 s), then one GPT step of the same whole batch under each of LAYOUTS (strong scaling, each in a
-launch of its own, at most 110 s together). Four ranks share the CPUs there are, so a step is judged by the CPU time of its ranks, the mean over them, as calibration does:
-waiting costs none, and a pipeline's bubble none. Predicted is what operators and messages take of a rank's CPU, the average stage's. The
-regret is what the layout predicted to be quickest took longer than the one that was. Memory: a rank's peak resident size, the fullest's.
+launch of its own, at most 110 s together). Four ranks share the CPUs there are, so a step is judged by the CPU time of its ranks, the mean
+over them, as calibration does: waiting costs none, and a pipeline's bubble none. Predicted is what operators and messages take of a rank's
+CPU, the average stage's. The regret is what the layout predicted to be quickest took longer than the one that was. Memory: a rank's peak
+resident size, the fullest's.
 """
 
 import argparse
