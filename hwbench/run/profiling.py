@@ -22,7 +22,8 @@ _MARK: Final = "hwbench step"
 _SENDING: Final = ("gloo:", "nccl:", "nccl", "c10d::", "_c10d_functional::")
 """Beginnings of names of what is on its way: from the enqueueing to the end on gloo's threads, a kernel on an accelerator."""
 _FROM_RANK_TO_RANK: Final = ("send", "recv", "sendrecv")
-_COMPUTING: Final = "aten::"
+_COMPUTING: Final = ("aten::", "## Call CompiledFxGraph")
+"""Beginnings of names of what computes on a CPU: operators, and the graphs that torch.compile makes of them."""
 
 Spans: TypeAlias = list[tuple[float, float]]
 """Begin and end in microseconds, in order, without overlap."""

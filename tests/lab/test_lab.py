@@ -88,6 +88,10 @@ def test_a_slow_link_is_what_a_collective_measures(two: Lab, tmp_path: Path) -> 
         assert record.measurement is not None
         assert [rank.host for rank in record.measurement.ranks] == ["lab0", "lab1"]
     (collective,) = (record for record in run.records if record.case.workload == "collective")
+    (step,) = (record for record in run.records if record.case.workload == "gpt")
+    assert step.measurement is not None
+    parts = [rank.split for rank in step.measurement.ranks]
+    assert all(part is not None and part.communication_s > 0 and part.bubble_s == 0 for part in parts), "gradients are on their way"
     link_bytes_per_s = SLOW_BITS_PER_S / 8
     assert 0.6 * link_bytes_per_s < algbw_bytes_per_s(collective) < 1.1 * link_bytes_per_s, "busbw of 2 ranks is algbw"
     (own,) = run.nodes
