@@ -30,7 +30,7 @@ Spans: TypeAlias = list[tuple[float, float]]
 
 
 def split_of(run: Callable[[], object], agree: Callable[[int], int], device: torch.device, *, pipeline: bool) -> TimeSplit:
-    """The parts of a call of `run`, mean over a few profiled ones; all ranks have to call this. `pipeline`: its messages are stages' own."""
+    """The parts of a call of `run`, mean over a few profiled ones; all ranks call this. `pipeline`: its messages are stages' own."""
     activities = [ProfilerActivity.CPU]
     if device.type != "cpu":
         activities.append(ProfilerActivity.CUDA if device.type == "cuda" else ProfilerActivity.XPU)

@@ -76,7 +76,7 @@ def test_on_an_accelerator_its_own_timeline_counts() -> None:
     assert (split.compute_s, split.communication_s, split.bubble_s, split.other_s) == pytest.approx((50e-6, 20e-6, 15e-6, 15e-6))
 
 
-def test_a_real_step_that_sleeps_is_mostly_other() -> None:
+def test_while_a_step_sleeps_nothing_computes_and_nothing_is_sent() -> None:
     x = torch.ones(64, 64)
 
     def step() -> None:
@@ -84,7 +84,7 @@ def test_a_real_step_that_sleeps_is_mostly_other() -> None:
         time.sleep(0.02)
 
     split = split_of(step, int, torch.device("cpu"), pipeline=False)
-    assert split.profiled_s >= 0.02
-    assert split.other_s > 0.5 * split.profiled_s
+    assert split.other_s >= 0.019
+    assert split.profiled_s >= split.other_s + split.compute_s - 1e-9
     assert split.communication_s == split.bubble_s == 0.0
     assert split.compute_s > 0
