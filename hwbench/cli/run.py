@@ -120,6 +120,8 @@ def command(
     hwbench run                                    the quick suite
     hwbench run gpt --layout single --layout dp=2
     hwbench run matmul --set m=512,1024 --dtype fp32 --dtype bf16
+    hwbench run attention --set seq_len=128,512,2048 --set backend=all
+    hwbench run llama --find-batch --profile --compile both
     hwbench run ./mine.py --time-budget 1m
     hwbench run --resume
     """

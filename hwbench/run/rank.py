@@ -31,6 +31,9 @@ Report: TypeAlias = Callable[[str, int], None]
 _NOT_IMPLEMENTED: Final = "not implemented for"
 """How torch says that an operator lacks a dtype or a device, where it raises RuntimeError."""
 
+_DATA_LIMITS: Final = resource.getrlimit(resource.RLIMIT_DATA)
+"""What the user allows this process; a case's own limit stays below it."""
+
 torch.set_num_threads(1)
 torch.set_num_interop_threads(1)
 gc.freeze()  # what the imports made stays: collecting between cases need not look at it again
@@ -52,7 +55,7 @@ def answer(order: protocol.Measure, rank: int, report: Report) -> protocol.Measu
 
 
 def _measured(order: protocol.Measure, context: Context, report: Report) -> protocol.Measured:
-    """Build, sample, profile a repeat of a training step, check. The check comes last: before, it would warm up what the cold call shows."""
+    """Build, sample, profile a repeat of a training step, check: that comes last, since it would warm up what the cold call shows."""
     _limit_memory(order.memory_limit_bytes)
     clocks.reset_resident_peak()
     devices.reset_peak(context.device)
@@ -91,12 +94,11 @@ def _limit_memory(growth_bytes: int | None) -> None:
     """Let this process's private memory grow by so much from here: an allocation beyond it fails, and nobody has to be killed."""
     if sys.platform != "linux":
         return
-    _, hard = resource.getrlimit(resource.RLIMIT_DATA)
-    soft = hard
+    (soft, hard), unlimited = _DATA_LIMITS, resource.RLIM_INFINITY
     if growth_bytes is not None:
         lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
         now = next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmData:"))
-        soft = now + growth_bytes if hard == resource.RLIM_INFINITY else min(hard, now + growth_bytes)
+        soft = min(limit for limit in (now + growth_bytes, soft, hard) if limit != unlimited)
     resource.setrlimit(resource.RLIMIT_DATA, (soft, hard))
 
 
