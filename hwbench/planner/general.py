@@ -19,6 +19,8 @@ from .search import Found
 
 FACTOR, FACTOR_LOW, FACTOR_HIGH, FACTOR_ROWS = 1.33, 1.00, 2.05, 404
 """Measured over roofline time: median, 5th and 95th percentile over the dense published runs (tests/benchmarks/roofline_bias.py)."""
+OPERATORS_SPREAD = 1.25
+"""By which steps lie off the sum of their measured operators, either way: a judgement after the sessions of docs/calibration.md."""
 PART = "software and scale"
 
 
@@ -34,8 +36,10 @@ class Factor(NamedTuple):
 
 
 def factor_of(profile: ClusterProfile) -> Factor:
-    """The profile's own factor, or that of published runs."""
+    """The profile's own factor, none where it has measured operators but no steps, or that of published runs."""
     own = profile.efficiency.step_factor
+    if own is None and profile.efficiency.operators:
+        return Factor(1.0, 1 / OPERATORS_SPREAD, OPERATORS_SPREAD, "operators measured here, and no whole step beside them", True)
     if own is None:
         why = f"median of {FACTOR_ROWS} published training runs over this kind of roofline, 90 % of them {FACTOR_LOW:g} to {FACTOR_HIGH:g}"
         return Factor(FACTOR, FACTOR_LOW, FACTOR_HIGH, why, False)
