@@ -13,6 +13,7 @@ from hwbench.core.record import Case, Record, Run, Samples, fault
 from hwbench.core.summary import FactByNode, FactByRun, NotMeasured, RunFacts, Summary, Throughput, Verified
 from hwbench.core.workload import Workload
 
+from .ceiling_words import sentences as ceiling_sentences
 from .ceilings import ceilings as measured_ceilings
 from .configurations import configurations
 from .findings import findings
@@ -49,11 +50,12 @@ def summarise(
     scaled, differing = scaling(judged_rows), _differences(runs)
     lost = tuple(one for run in runs for one in _not_measured(run, known))
     hosts, nodes = fleet(runs, known), tuple(fact for run in runs for fact in _node_differences(run))
+    curves_of = tuple(found for found in map(measured_ceilings, runs) if _any_ceiling(found))
     return Summary(
         title=_title(runs),
         made_at=made_at,
         hwbench_version=hwbench_version,
-        findings=findings(judged_rows, ceilings, scaled, sizing, verified),
+        findings=(*findings(judged_rows, ceilings, scaled, sizing, verified), *_ceiling_sentences(curves_of)),
         runs=facts,
         inventory=runs[0].header.inventory if runs else None,
         versions=runs[0].header.versions if runs else {},
@@ -63,7 +65,7 @@ def summarise(
         scaling=scaled,
         not_measured=lost,
         verified=tuple(verified),
-        ceilings=tuple(found for found in map(measured_ceilings, runs) if _any_ceiling(found)),
+        ceilings=curves_of,
         sweeps=sweeps(runs, judged_rows, known),
         curves=curves(scaled),
         sizing=sizing,
@@ -77,6 +79,13 @@ def summarise(
 
 def _any_ceiling(found: Ceilings) -> bool:
     return any((found.streams, found.latencies, found.products, found.exchanges, found.transfers, found.disks))
+
+
+def _ceiling_sentences(found: Sequence[Ceilings]) -> Iterator[str]:
+    """What runs of the ceilings say; of other suites' few products the roofs tell already."""
+    for of in found:
+        if of.streams or of.latencies or of.exchanges:
+            yield from (f"{f'Run {of.run}: ' if len(found) > 1 else ''}{said}" for said in ceiling_sentences(of))
 
 
 def _title(runs: Sequence[Run]) -> str:
