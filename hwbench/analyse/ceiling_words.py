@@ -15,7 +15,7 @@ def sentences(found: Ceilings) -> tuple[str, ...]:
 
 
 def _memory(found: Ceilings) -> Iterator[str]:
-    streams = [one for one in found.streams if one.level == MEMORY and one.pages != "huge"]
+    streams = [one for one in found.streams if one.level == MEMORY and one.cpus and one.pages != "huge"]
     if streams:
         best = max(streams, key=lambda one: one.best_bytes_per_s)
         threads = f"{best.threads} thread{'s' if best.threads > 1 else ''}"
