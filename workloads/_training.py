@@ -192,6 +192,11 @@ class ScheduledAdamW(torch.optim.AdamW):
         super().step(closure)
 
 
+def _local(x: Tensor) -> Tensor:
+    """A rank's own share of what layouts have divided: torch can't copy lists of DTensors."""
+    return x.to_local() if isinstance(x, DTensor) else x
+
+
 class MasterAdamW(ScheduledAdamW):
     """AdamW on fp32 copies of narrower parameters: gradients are widened before, weights narrowed after each step."""
 
@@ -207,7 +212,7 @@ class MasterAdamW(ScheduledAdamW):
             wide.grad = None if narrow.grad is None else narrow.grad.to(torch.float32)
         if self._scale == 1 or self._scaled_back():
             super().step(closure)
-            torch._foreach_copy_(self._narrow, self._wide)
+            torch._foreach_copy_([_local(p) for p in self._narrow], [_local(p) for p in self._wide])
         super().zero_grad()
 
     def _scaled_back(self) -> bool:

@@ -86,6 +86,7 @@ def encoder_block(shape: Shape, e: float) -> Block:
         name="encoder",
         count=shape.layers,
         parameters=layer_parameters(layer),
+        undivided_parameters=(6 if shape.biased else 2) * shape.hidden,  # norms, and biases of row products
         operators=_as_done(shape, (*attention_operators(layer, e), *mlp_operators(layer, e))),
         activation_bytes=kept,
         output_bytes=e * shape.tokens * shape.hidden,
