@@ -13,13 +13,14 @@ import msgspec
 
 from hwbench.core.layout import parse_layout
 from hwbench.core.record import Case, Measurement, Outcome, Record
-from hwbench.core.units import format_seconds
+from hwbench.core.units import format_bytes, format_seconds
 from hwbench.core.value import Value
 
 from . import cases as casework
 from . import launch, nodes, protocol, schedule, state
 from .events import Advanced, Event, Launching, Recorded, Started
 from .interrupt import Interrupt, interruptible
+from .largest import footprint_bytes
 
 DEFAULT_TIME_LIMIT_S: Final = 600.0
 _STRAGGLERS_S: Final = 5.0
@@ -157,7 +158,7 @@ def _case(ranks: launch.Ranks, case: Case, course: _Course) -> Generator[Event, 
     try:
         answers = yield from _answers(ranks, _order(case, share_s, course), course)
     except launch.RanksFailed as error:
-        yield _over(case, "failed", error.message, course, started_at, time.monotonic() - began_s)
+        yield _over(case, "failed", _with_size(error.message, case), course, started_at, time.monotonic() - began_s)
         return False
     around = state.between(before, state.read())
     duration_s = time.monotonic() - began_s
@@ -165,6 +166,13 @@ def _case(ranks: launch.Ranks, case: Case, course: _Course) -> Generator[Event, 
     warnings = (*record.warnings, *state.warnings_of(around, course.options.cpus))
     yield _recorded(msgspec.structs.replace(record, state=around, warnings=warnings), course, share_s)
     return len(answers) == ranks.world_size
+
+
+def _with_size(reason: str, case: Case) -> str:
+    """A reason that speaks of memory says how much the case takes, where it doesn't say what was asked for."""
+    if "out of memory" not in reason or "were asked for" in reason:
+        return reason
+    return f"{reason}; its tensors take about {format_bytes(footprint_bytes(case))}"
 
 
 def _order(case: Case, share_s: float, course: _Course) -> protocol.Measure:

@@ -15,6 +15,7 @@ from hwbench.core.errors import UserError
 from hwbench.core.record import Case, Run
 from hwbench.core.suite import Entry, Suite, Tried
 from hwbench.run import cases, energy, measure
+from hwbench.run.execute import _with_size
 from hwbench.run.worker import reason_of
 
 from .test_run import command, environment
@@ -149,6 +150,13 @@ def test_sizes_are_chosen_for_each_dtype_by_what_was_tried() -> None:
 ])  # fmt: skip
 def test_the_size_that_was_asked_for_comes_first(text: str) -> None:
     assert reason_of(RuntimeError(text)).startswith("out of memory: 3.00 GiB were asked for: ")
+
+
+def test_a_rank_that_the_kernel_killed_for_memory_names_its_size() -> None:
+    (case,) = cases.expand(plan(Entry(workload="triad", set={"elements": 1 << 28})), "cpu")
+    killed = _with_size("rank 0: out of memory: killed by the kernel (SIGKILL)", case)
+    assert killed == "rank 0: out of memory: killed by the kernel (SIGKILL); its tensors take about 3.00 GiB"
+    assert _with_size("rank 0: ValueError: no", case) == "rank 0: ValueError: no"
 
 
 def powercap(folder: Path, *counters: int) -> Path:
