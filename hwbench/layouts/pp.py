@@ -52,7 +52,9 @@ def split(step: Step, mesh: DeviceMesh, layout: Layout) -> Step:
 def refusal(layout: Layout, config: Mapping[str, Any], cost: Cost) -> str:  # noqa: ARG001  # every layout has these arguments
     """Models that can't be cut into so many stages, and schedules that need other numbers of stages or micro-batches."""
     stages = layout.pp * layout.vpp
-    return cut_refusal(cost, stages, f"pp·vpp = {layout.pp}·{layout.vpp} = {stages}") or schedule_refusal(layout)
+    return cut_refusal(cost, stages, f"pp·vpp = {layout.pp}·{layout.vpp} = {stages}") or schedule_refusal(
+        layout, micro_batches(cost, layout)
+    )
 
 
 def cut_refusal(cost: Cost, stages: int, said: str) -> str:
@@ -69,15 +71,17 @@ def cut_refusal(cost: Cost, stages: int, said: str) -> str:
     return ""
 
 
-def schedule_refusal(layout: Layout) -> str:
-    """What torch's schedule can't do with these numbers."""
+def schedule_refusal(layout: Layout, count: int) -> str:
+    """What torch's schedule can't do with these numbers; `count` is the step's micro-batches."""
     several = layout.schedule in ("interleaved", "zb")
     if several and layout.vpp == 1 and layout.schedule == "interleaved":
         return "schedule=interleaved needs vpp of at least 2: so many stages on each rank"
     if not several and layout.vpp > 1:
         return f"schedule={layout.schedule} has one stage a rank; vpp={layout.vpp} needs schedule=interleaved or zb"
-    if several and layout.microbatches % layout.pp:
-        return f"schedule={layout.schedule} needs microbatches a multiple of pp={layout.pp}, found {layout.microbatches}"
+    if several and count % layout.pp:
+        return f"schedule={layout.schedule} needs microbatches a multiple of pp={layout.pp}, found {count}"
+    if layout.schedule == "1f1b" and count < layout.pp:
+        return f"schedule=1f1b needs at least pp={layout.pp} micro-batches, found {count}: add microbatches={layout.pp}, or schedule=gpipe"
     return ""
 
 
