@@ -96,6 +96,8 @@ def _of_entry(entry: Entry, suite: Suite, device: str, tried: Tried | None) -> I
     layouts = entry.layouts if entry.layouts is not None else suite.layouts
     dtypes = entry.dtypes if entry.dtypes is not None else suite.dtypes
     compiled = entry.compile if entry.compile is not None else suite.compile
+    if workload.kind in ("ceiling", "collective"):
+        compiled = (False,)  # nothing of them is for a compiler: products into places, memory, disks, messages
     for settings, dtype in itertools.product(_sweep(_spelled_out(entry.set, workload)), dtypes):
         whole = _size(entry, settings, workload, dtype, tried, suite.longest_step_s) | settings
         meant = dict.fromkeys(layout for word in layouts for layout in _meant(word, suite, entry.workload, workload, whole, dtype))

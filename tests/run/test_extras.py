@@ -119,6 +119,7 @@ def test_compile_by_word_and_by_suite() -> None:
     assert found == {"none": [False, False], "all": [True, True], "both": [False, True, False, True]}
     assert [case.compile for case in cases.expand(plan(*entries), "cpu")] == [False, True]
     assert [case.compile for case in cases.expand(plan(*cases.with_compile(entries, "softmax")), "cpu")] == [False, True, True]
+    assert [case.compile for case in cases.expand(plan(Entry(workload="matmul", compile=(True,))), "cpu")] == [False]  # a ceiling
     with pytest.raises(UserError, match="unknown workload to compile 'sofmax'"):
         cases.with_compile(entries, "sofmax")
 
