@@ -2,12 +2,13 @@ import math
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from hwbench.core.errors import UserError
 from hwbench.core.layout import parse_layout
 from hwbench.core.parallel import Transfer
 from hwbench.core.prediction import Prediction
-from hwbench.core.profile import Accelerator, ClusterProfile, Node, Tier
+from hwbench.core.profile import Accelerator, ClusterProfile, Efficiency, Node, Tier
 from hwbench.core.workload import Block, Cost, Division, Operator
 from hwbench.planner.step import predict_step
 
@@ -151,3 +152,38 @@ def test_nonsense_is_refused_with_its_numbers() -> None:
         predict("single", micro_batches=0)
     with pytest.raises(UserError, match=r"pp·vpp = 64·1"):
         predict("pp=64")
+
+
+def test_accumulated_micro_batches_are_computed_and_the_optimizer_runs_once() -> None:
+    cost = gpt()
+    once, thrice = (predict_step(one, parse_layout("single"), profile(), transfers=(), micro_batches=1) for one in (
+        cost, replace(cost, accumulation=3, items=3 * cost.items),
+    ))  # fmt: skip
+    before, after = ({part.name: part.time_s for part in one.parts} for one in (once, thrice))
+    assert after["backward"] == pytest.approx(3 * before["backward"])
+    assert after["optimizer"] == before["optimizer"]
+    assert thrice.tokens_per_step == 3 * once.tokens_per_step
+
+
+def test_nothing_hides_where_the_cores_that_compute_move_the_bytes() -> None:
+    sent = Transfer(collective="all_gather", axis="fsdp", ranks=8, message_bytes=1e8, count=32, overlaps="forward")
+    beside, alone = (
+        predict_step(gpt(), parse_layout("fsdp=8"), profile(tiers=(tier,)), transfers=(sent,), micro_batches=1)
+        for tier in (
+            Tier(name="nvlink", bandwidth_bytes_per_s=300e9),
+            Tier(name="shared memory", bandwidth_bytes_per_s=300e9, hidden=False),
+        )
+    )
+    times = [next(part.time_s for part in one.parts if part.name == "fsdp communication") for one in (beside, alone)]
+    assert times[1] == pytest.approx(32 * times[0])
+
+
+def test_what_a_process_holds_beside_tensors_is_the_profiles() -> None:
+    """On a CPU where it was measured; DTensor loads more for tensor parallelism and FSDP."""
+    measured = profile(efficiency=Efficiency(process_bytes=4e8))
+    single, sharded = (
+        predict_step(gpt(), parse_layout(text), measured, transfers=(), micro_batches=1).memory.buffers_bytes for text in ("single", "tp=2")
+    )
+    before = predict_step(gpt(), parse_layout("single"), profile(), transfers=(), micro_batches=1).memory.buffers_bytes
+    assert before - single == pytest.approx(2 * 2**30 - 4e8)
+    assert sharded > 4e8 + 75 * 2**20
