@@ -43,7 +43,7 @@ def volume(transfers: tuple[Transfer, ...], collective: str | None = None) -> fl
     return sum(t.count * t.message_bytes for t in transfers if collective in (None, t.collective))
 
 
-@pytest.mark.parametrize("axis", [name for name in names("layouts") if name not in ("branches", "place")])
+@pytest.mark.parametrize("axis", list(names("layouts")))
 def test_an_axis_that_is_not_used_sends_nothing(axis: str) -> None:
     assert sent(axis, Layout()) == ()
 
@@ -92,6 +92,21 @@ def test_pp_sends_an_output_a_micro_batch_each_way() -> None:
     assert volume(transfers) == 2 * 16 * OUT
     assert volume(sent("pp", Layout(pp=4, microbatches=16, vpp=2))) == 2 * volume(transfers)
     assert volume(sent("pp", Layout(pp=4, tp=2, sp=True, microbatches=16))) == volume(transfers) / 2
+
+
+def test_place_sends_what_a_pipeline_of_as_many_stages_does() -> None:
+    assert volume(sent("place", Layout(place=4, microbatches=3))) == volume(sent("pp", Layout(pp=4, microbatches=3)))
+
+
+def test_branches_broadcast_results_and_sum_the_gradient_of_what_they_share() -> None:
+    products = tuple(
+        Operator(name=name, kind="matmul", flops=1.0, bytes=1.0, division="column", m=10, k=4, n=n)
+        for name, n in (("qkv", 8), ("gate", 6), ("up", 6))
+    )
+    cost = Cost(blocks=(Block(name="layer", count=3, parameters=0, operators=products),), dtype="fp32", items=10, training=True)
+    transfers = sent("branches", Layout(branches=2), cost)
+    assert volume(transfers, "broadcast") == 3 * 4.0 * 10 * (8 + 6 + 6)
+    assert volume(transfers, "all_reduce") == 3 * 4.0 * 10 * (4 + 4)
 
 
 def test_cp_sends_keys_and_values_round_a_ring() -> None:
