@@ -5,6 +5,7 @@ Runs in a worker only; the parent never imports torch.
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 from torch.distributed.device_mesh import DeviceMesh
@@ -43,8 +44,11 @@ def build(case: Case, context: Context) -> Built:
         context = replace(context, rank=rank, world_size=layout.data_ranks, micro_batches=layout.microbatches)
     built = workload.build(config, context)
     if not isinstance(built, Training):
-        run = compiling.compiled(built.run, context.device) if case.compile else built.run
-        return Built(run=run, check=built.check, training=False, warnings=built.warnings)
+        if not case.compile:
+            return Built(run=built.run, check=built.check, training=False, warnings=built.warnings)
+        run = compiling.compiled(built.run, context.device)
+        check = partial(compiling.compared, run, built.run, built.check)
+        return Built(run=run, check=check, training=False, warnings=built.warnings)
     step = divide(undivided(built), layout, context.device)
     if case.compile:
         compiling.compile_modules(step.parts, context.device)

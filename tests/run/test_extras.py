@@ -14,7 +14,8 @@ from hwbench.core import codec
 from hwbench.core.errors import UserError
 from hwbench.core.record import Case, Run
 from hwbench.core.suite import Entry, Suite, Tried
-from hwbench.run import cases, energy, measure
+from hwbench.core.workload import Check
+from hwbench.run import cases, compiling, energy, measure
 from hwbench.run.execute import _with_size
 from hwbench.run.worker import reason_of
 
@@ -83,12 +84,24 @@ def test_a_compiled_case_is_measured_beside_the_plain_one(tmp_path: Path) -> Non
     assert record.case.compile
     assert record.case.key.endswith(" compiled")
     assert record.measurement is not None
+    assert record.measurement.check is not None
+    assert record.measurement.check.name == "softmax, compiled"
     cold_s, steady_s = record.measurement.ranks[0].warmup_wall_s[0], min(record.measurement.step_wall_s)
     assert cold_s > 10 * steady_s  # it compiles
     assert len(record.measurement.step_wall_s) >= 5
     told = record.measurement.ranks[0].energy
     assert told is not None
     assert told.reasons or told.host_j is not None
+
+
+def test_a_compiled_call_is_held_against_the_plain_one() -> None:
+    own = Check(name="c", error=1e-8, tolerance=1e-6, reference="float64")
+    x = torch.ones(4)
+    near = compiling.compared(lambda: (x * (1 + 1e-6),), lambda: (x,), lambda: own)
+    assert near.passed
+    assert near.error == pytest.approx(5e-7, rel=0.2)
+    assert not compiling.compared(lambda: x * 1.1, lambda: x, lambda: own).passed
+    assert not compiling.compared(lambda: x * float("nan"), lambda: x, lambda: own).passed
 
 
 def test_the_time_of_a_cold_call_that_compiles_is_not_the_samples() -> None:
