@@ -102,20 +102,22 @@ def load_model(name: str, settings: dict[str, Any]) -> "Model":
     return Model(name=Path(name).stem if name.endswith(".toml") else name, cost_of=cost_of, shape=shape)
 
 
-DECODERS = {"gpt": "0", "llama": "1"}
+DECODERS = {"gpt": "0", "llama": "1", "moe": "1"}
 """Workloads that are decoder Transformers -> whether their MLP is gated."""
 COLUMNS = {"layers": "layers", "hidden": "hidden", "heads": "heads", "seq_len": "seq_len", "vocab": "vocabulary"}
 
 
 def shape_of(workload: str, config: dict[str, Any]) -> dict[str, str]:
-    """A decoder's sizes in the columns of the published table; empty for another workload."""
-    if workload not in DECODERS:
+    """A decoder's sizes in the columns of the published table; empty for another workload, and for an expert that all tokens share."""
+    if workload not in DECODERS or config.get("shared_mlp"):
         return {}
     sizes = {column: str(config[key]) for column, key in COLUMNS.items()}
     return sizes | {
         "kv_heads": str(config.get("kv_heads", config["heads"])),
         "ffn_hidden": str(config["mlp"] or 4 * config["hidden"]),
         "gated_ffn": DECODERS[workload],
+        "experts": str(config.get("experts", 1)),
+        "topk": str(config.get("topk", 1)),
     }
 
 

@@ -71,3 +71,13 @@ def test_what_makes_no_sense_is_refused_with_its_numbers(name: str) -> None:
     assert isinstance(ran.exception, HwbenchError), ran.output
     assert said in f"{ran.exception.message}\n{ran.exception.hint}"
     assert ran.exception.exit_code == status
+
+
+def test_a_mixture_of_experts_is_planned_by_the_fitted_model_with_expert_parallelism() -> None:
+    ran = CliRunner().invoke(
+        command, ["--model", "mixtral-8x7b", "--cluster", "dgx-h100", "--gpus", "64", "--global-batch", "256", "--top", "5", "--json"]
+    )
+    made = from_json(ran.output, Plan, source="stdout")
+    assert any(one.layout.ep > 1 for one in made.entries)
+    assert "published training runs" in made.entries[0].prediction.basis
+    assert 0.2 < (made.entries[0].prediction.mfu_fraction or 0.0) < 0.6
