@@ -25,18 +25,14 @@ class Ranks:
     def __init__(self, world_size: int, folder: Path) -> None:
         self.logs = [folder / f"rank-{rank}.log" for rank in range(world_size)]
         environment = os.environ | {"PYTHONPATH": str(ROOT), "GLOO_SOCKET_IFNAME": "lo", "OMP_NUM_THREADS": "1"}
-        self.processes = [
-            subprocess.Popen(
-                (sys.executable, "-m", "tests.layouts.ranks", str(rank), str(world_size), str(folder / "store")),
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE if rank == 0 else subprocess.DEVNULL,
-                stderr=log.open("wb"),
-                env=environment,
-                cwd=ROOT,
-                text=True,
-            )
-            for rank, log in enumerate(self.logs)
-        ]
+        self.processes: list[subprocess.Popen[str]] = []
+        for rank, log in enumerate(self.logs):
+            command = (sys.executable, "-m", "tests.layouts.ranks", str(rank), str(world_size), str(folder / "store"))
+            with log.open("wb") as errors:
+                out = subprocess.PIPE if rank == 0 else subprocess.DEVNULL
+                self.processes.append(
+                    subprocess.Popen(command, stdin=subprocess.PIPE, stdout=out, stderr=errors, env=environment, cwd=ROOT, text=True)
+                )
 
     def answer(self, case: dict[str, Any]) -> dict[str, Any]:
         """What rank 0 found about a case; Fallen where there is no answer."""
@@ -56,7 +52,7 @@ class Ranks:
 
     def _last_words(self) -> str:
         self.end()
-        lines = [line for log in self.logs for line in log.read_text(errors="replace").splitlines() if "Error" in line]
+        lines = [line for log in self.logs for line in log.read_text(errors="replace").splitlines() if "Error: " in line]
         return lines[0] if lines else "the ranks ended"
 
     def end(self) -> None:

@@ -38,6 +38,15 @@ def test_layouts_train_as_one_process_does(world_size: int) -> None:
     assert len(faults) == len(wanted)
 
 
+@pytest.mark.heavy
+def test_a_case_after_one_that_failed_gets_ranks_of_its_own() -> None:
+    tiny = {"workload": "lstm_lm", "settings": SIZES["lstm_lm"], "layout": "single"}
+    (_, failed), (_, good) = answers(1, [tiny | {"workload": "gpt", "settings": {"heads": 3}}, tiny])
+    assert isinstance(failed, str)
+    assert "heads=3 does not divide hidden=256" in failed
+    assert wrong(good) == []
+
+
 def test_the_sample_has_every_layout_and_every_workload() -> None:
     assert {layout for layouts in SAMPLE.values() for layout in layouts} == set(LAYOUTS)
     assert sorted(SAMPLE) == training_workloads()
