@@ -2,8 +2,9 @@
 
     python tests/benchmarks/learn_text.py [--workload gpt|llama|moe|lstm_lm|rnn_lm|bert|transformer] [--steps 300]
 
-Every step gets new pieces of the first nine tenths of the text. Language models are scored by the perplexity of the last tenth; `bert` tells
-from which half of the text a passage is (accuracy, precision, recall, F1); `transformer` says sentences backwards (BLEU). Needs torchmetrics.
+Every step gets new pieces of the first nine tenths of the text. Language models are scored by the perplexity of the last tenth; `bert`
+tells from which half of the text a passage is (accuracy, precision, recall, F1); `transformer` says sentences backwards (BLEU). Needs
+torchmetrics.
 """
 
 import argparse
