@@ -83,7 +83,7 @@ def clipping(step: Step, clip_norm: float | None) -> Callable[[], None]:
                 by_share.setdefault(share, []).append(_local(p.grad))
         norms = [get_total_norm(gradients) for gradients in by_share.values()]
         norms = [norm if norm.dtype.itemsize >= 4 else norm.float() for norm in norms]  # the square of a scaled fp16 norm overflows
-        squares = torch.stack([norm**2 * share for norm, share in zip(norms, by_share, strict=True)]).sum()
+        squares = torch.stack([_wide(norm) ** 2 * share for norm, share in zip(norms, by_share, strict=True)]).sum()
         if not alike:
             dist.all_reduce(squares)
             squares /= dist.get_world_size() / step.stages
@@ -105,6 +105,11 @@ def _shards(parameter: Parameter) -> float:
         return 1.0
     sizes = (parameter.device_mesh.size(i) for i, placement in enumerate(parameter.placements) if not placement.is_replicate())
     return float(torch.Size(sizes).numel())
+
+
+def _wide(norm: Tensor) -> Tensor:
+    """In fp32 at least: the square of a norm above 256 is no fp16 number."""
+    return norm if norm.dtype.itemsize >= 4 else norm.float()
 
 
 def _local(gradient: Tensor) -> Tensor:

@@ -135,6 +135,15 @@ def test_clipping_on_one_rank_is_torchs(clip_norm: float) -> None:
         torch.testing.assert_close(one, p.grad)
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_clipping_of_narrow_gradients_squares_them_in_fp32(dtype: torch.dtype) -> None:
+    module = nn.Linear(64, 64, bias=False, dtype=dtype)
+    module.weight.grad = torch.full_like(module.weight, 64.0)
+    clipping(step_of(module, ()), 1.0)()
+    assert module.weight.grad.dtype == dtype
+    assert float(module.weight.grad.double().norm()) == pytest.approx(1.0, rel=1e-2)
+
+
 def test_tied_ends_are_gathered_together() -> None:
     model: Any = nn.Module()
     model.embed, model.head, model.layers = nn.Embedding(5, 4), nn.Linear(4, 5, bias=False), nn.ModuleList([nn.Linear(4, 4)])
