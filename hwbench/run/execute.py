@@ -92,10 +92,8 @@ def execute(cases: tuple[Case, ...], options: Options, logs: Path, team: nodes.T
             left=schedule.Left(cases=len(cases), launches=len(groups), most_s=_most_s(options)),
             team=team,
         )
-        for number, group in enumerate(groups, start=1):
-            wider = sum(one.world_size > group.world_size for one in groups[number:])
-            later = sum(len(one.cases) for one in groups[number:])
-            course.left = msgspec.structs.replace(course.left, launches=len(groups) - number, wider=wider, later=later)
+        for number, group in enumerate(groups):
+            course.left = schedule.ahead(groups, number, course.left)
             yield from _group(group, course)
 
 

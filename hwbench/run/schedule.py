@@ -35,10 +35,12 @@ class Left(Value):
 
     cases: int
     launches: int
+    repeated: int = 0
+    """Of these, how many belong to later process repetitions, which are the first to be left out."""
     wider: int = 0
-    """Of these, how many have more ranks than the launch that `launch_s` was seen at: ranks import torch at the same time, and meet."""
+    """Of the others, how many have more ranks than the launch that `launch_s` was seen at: ranks import torch at once, and meet."""
     later: int = 0
-    """Cases of those launches."""
+    """Cases of the others."""
     launch_s: float = FIRST_LAUNCH_S
     case_s: float | None = None
     """What a case took on average so far, None before the first."""
@@ -83,6 +85,19 @@ def _one_of_each_first(cases: Iterable[Case]) -> list[Case]:
     return [*first.values(), *others]
 
 
+def ahead(all_groups: Sequence[Group], number: int, left: Left) -> Left:
+    """What is left when the `number`-th group (from 0) begins: the launches behind it, those of its own repetition apart."""
+    here, behind = all_groups[number], all_groups[number + 1 :]
+    own = [group for group in behind if group.process == here.process]
+    return msgspec.structs.replace(
+        left,
+        launches=len(behind),
+        repeated=len(behind) - len(own),
+        wider=sum(group.world_size > here.world_size for group in own),
+        later=sum(len(group.cases) for group in own),
+    )
+
+
 def missing(cases: Sequence[Case], settled: Iterable[tuple[str, int]]) -> tuple[Case, ...]:
     """The cases whose (key, process) is not among the settled ones."""
     known = set(settled)
@@ -92,12 +107,12 @@ def missing(cases: Sequence[Case], settled: Iterable[tuple[str, int]]) -> tuple[
 def share_s(left: Left) -> float | None:
     """Seconds the next case may take: an equal part of what the launches to come leave; None where too little is left for it.
 
-    Too little, too, is what launches to come need for the smallest shares of their cases, doubled, since steps of more ranks take longer:
-    some of many cases of this launch are missed less than all of another.
+    Too little, too, is what this repetition's launches to come need for the smallest shares of their cases, doubled, since steps of more
+    ranks take longer: some of many cases of this launch are missed less than all of another.
     """
     if left.budget_s is None:
         return left.most_s
-    needed_s = _launches_s(left) + left.later * 2 * SMALLEST_SHARE_S
+    needed_s = _launches_s(left) - left.repeated * left.launch_s + left.later * 2 * SMALLEST_SHARE_S
     if left.budget_s - needed_s < SMALLEST_SHARE_S:
         return None
     equal_s = (left.budget_s - _launches_s(left)) / max(left.cases, 1)

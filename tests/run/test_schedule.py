@@ -77,6 +77,16 @@ def test_cases_of_the_first_launch_are_left_out_before_another_launch_is() -> No
     assert schedule.share_s(msgspec.structs.replace(left, budget_s=13.4, launches=0, wider=0, later=0)) is not None
 
 
+def test_later_repetitions_are_left_out_before_cases_of_this_one() -> None:
+    found = schedule.groups(CASES)
+    first = schedule.ahead(found, 0, schedule.Left(cases=len(CASES), launches=4, launch_s=5))
+    assert (first.launches, first.repeated, first.wider, first.later) == (3, 2, 1, 6)
+    assert schedule.share_s(msgspec.structs.replace(first, budget_s=17)) == schedule.SMALLEST_SHARE_S
+    assert schedule.share_s(msgspec.structs.replace(first, budget_s=16)) is None
+    last = schedule.ahead(found, 3, first)
+    assert (last.launches, last.repeated, last.wider, last.later) == (0, 0, 0, 0)
+
+
 @given(left)
 def test_shares_are_never_too_small_to_measure_nor_more_than_there_is(what: schedule.Left) -> None:
     share = schedule.share_s(what)
