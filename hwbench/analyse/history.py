@@ -140,7 +140,8 @@ def _runs(names: Sequence[str]) -> str:
 
 
 def _named(one: Measured) -> Named:
-    return Named(one.case_key, one.workload, json.loads(one.config), one.threads)
+    compiled = {"compile": True} if one.case_key.endswith(" compiled") else {}
+    return Named(one.case_key, one.workload, json.loads(one.config) | compiled, one.threads)
 
 
 def _digest(*parts: str) -> str:

@@ -103,6 +103,12 @@ def test_machines_and_cases_are_apart_and_what_is_news_comes_first() -> None:
     assert len({s.id for s in found}) == 3
 
 
+def test_a_compiled_case_is_told_from_the_plain_one() -> None:
+    compiled = [point(n, case_key="gpt(size=1) compiled") for n in range(5)]
+    found = series_of([*[point(n) for n in range(5)], *compiled], facts=lambda before, after: ())
+    assert sorted(one.settings for one in found) == ["", "compile=True"]
+
+
 def test_the_clock_is_cpu_only_where_every_run_knows_it() -> None:
     assert one(step()).clock == "cpu"
     assert one([*step(), point(60, cpu_floors_s=(None, 1.0, 1.0, 1.0))]).clock == "wall"
