@@ -72,7 +72,10 @@ def test_a_device_with_a_number_is_refused() -> None:
         (KeyError(), "KeyError"),
         (MeasurementError("the loss became nan"), "the loss became nan"),
         (MemoryError(), "out of memory: MemoryError"),
-        (RuntimeError("CUDA out of memory. Tried to allocate 2 GiB"), "out of memory: CUDA out of memory. Tried to allocate 2 GiB"),
+        (
+            RuntimeError("CUDA out of memory. Tried to allocate 2 GiB"),
+            "out of memory: 2 GiB were asked for: CUDA out of memory. Tried to allocate 2 GiB",
+        ),
     ],
 )
 def test_an_error_is_one_line(error: Exception, reason: str) -> None:

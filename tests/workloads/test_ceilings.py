@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 import torch
-from hwbench.workloads import _memory, _team, bandwidth, matmul
+from hwbench.workloads import _memory, _speed, _team, bandwidth, matmul
 
 from hwbench.core import registry
 from hwbench.core.cpulist import parse_cpu_list
@@ -159,14 +159,14 @@ def test_cpu_lists() -> None:
 
 def test_a_product_that_would_take_a_scalar_path_for_minutes_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     """The rates of a CPU without sixteen-bit units are put in place of this one's: 1 GFLOP/s, where fp32 has 60."""
-    monkeypatch.setattr(matmul, "_tried_flops_per_s", lambda dtype: 60e9 if dtype == torch.float32 else 1e9)
+    monkeypatch.setattr(_speed, "tried_flops_per_s", lambda dtype: 60e9 if dtype == torch.float32 else 1e9)
     half = Context(device=torch.device("cpu"), dtype="bf16")
     with pytest.raises(UnavailableError, match=r"bf16 products run at 1.00 GFLOP/s here, fp32 at 60.0 GFLOP/s: .* would take 17.2 s"):
         matmul.build(matmul.Config(m=2048, n=2048, k=2048), half)
     matmul.build(matmul.Config(m=256, n=256, k=256), half)
-    monkeypatch.setattr(matmul, "_tried_flops_per_s", lambda dtype: 20e9 if dtype == torch.float32 else 5e9)
+    monkeypatch.setattr(_speed, "tried_flops_per_s", lambda dtype: 20e9 if dtype == torch.float32 else 5e9)
     matmul.build(matmul.Config(m=2048, n=2048, k=2048), half)
 
 
 def test_the_tried_rate_is_one() -> None:
-    assert matmul._tried_flops_per_s(torch.float32) > 1e6
+    assert _speed.tried_flops_per_s(torch.float32) > 1e6
