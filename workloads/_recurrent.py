@@ -1,37 +1,61 @@
-"""LSTM layers and the head of recurrent language models, counted in closed form, without torch."""
+"""Recurrent layers and the head of recurrent language models, counted in closed form, without torch."""
+
+from typing import Final, Literal, NamedTuple
 
 from hwbench.core.workload import Block
 
 from ._count import cross_entropy, cross_entropy_saved_bytes, elementwise, product
 
-GATES = 4
-"""Input, forget and output gate and the candidate (Hochreiter and Schmidhuber 1997, with the forget gate of Gers et al. 2000)."""
+Kind = Literal["rnn", "lstm", "gru"]
 
 
-def lstm_parameters(width: int, hidden: int) -> int:
-    """W_ih (4h, width), W_hh (4h, h) and two biases of 4h, as torch and cuDNN keep them."""
-    return GATES * hidden * (width + hidden + 2)
+class _Gates(NamedTuple):
+    gates: int
+    """Products of the hidden width a step; gru's are reset, update and candidate (Cho et al. 2014, as cuDNN has it)."""
+    states: int
+    """Vectors that a step hands to the next."""
+    moves: int
+    """Hidden vectors read and written by what is not a product."""
+    kept: int
+    """Hidden vectors a step keeps for the backward pass."""
 
 
-def lstm_block(name: str, batch: int, steps: int, width: int, hidden: int, e: float, *, backward: bool = True) -> Block:
-    """One LSTM layer over `steps` steps of `batch` sequences, elements of `e` bytes.
+KINDS: Final[dict[Kind, _Gates]] = {
+    "rnn": _Gates(gates=1, states=1, moves=2, kept=1),  # a pre-activation in, the output out; the output kept
+    "lstm": _Gates(gates=4, states=2, moves=7, kept=6),  # four and the cell in, cell and output out; gates, cell and output kept
+    "gru": _Gates(gates=3, states=1, moves=8, kept=5),  # three of each product and the state in, the output out; gates, R·h and output kept
+}
 
-    Two products a step: x_t·W_ih of all steps at once, (b·s, width) by (width, 4h); h_{t−1}·W_hh one step after the other, each
-    (b, h) by (h, 4h). The backward pass does both products of each, the one into the initial state included, as fused kernels do.
-    Gates: reads 4h pre-activations and the cell, writes the cell and the output; about twice that backward.
-    Kept for the backward pass: the input (width), per step the 4h gates, the cell and the output (h each), the least there can be;
-    oneDNN's workspace on a CPU takes 15.75h where gates and cell take 5h.
+
+def recurrent_block(
+    kind: Kind, name: str, batch: int, steps: int, width: int, hidden: int, e: float, *, backward: bool = True, per_step: bool = False
+) -> Block:
+    """One layer over `steps` steps of `batch` sequences, elements of `e` bytes.
+
+    Two products a step: x_t·W of all steps at once (`per_step`: each by itself, which reads the weights again each time), (b·s, width)
+    by (width, g·h); h_{t−1}·R one step after the other, each (b, h) by (h, g·h). The backward pass does both products of each, the one
+    into the initial state included, as fused kernels do, and moves about twice as much between them. Kept for the backward pass: the
+    input, and per step what KINDS says, the least there can be; oneDNN's workspace on a CPU takes 15.75h where an LSTM's gates and cell
+    take 5h.
     """
-    n = batch * steps
+    shape, n = KINDS[kind], batch * steps
+    wide = shape.gates * hidden
+    if per_step:
+        inputs = product("input", batch, wide, width, e, batch=steps, kind="recurrent", backward=backward)
+    else:
+        inputs = product("input", n, wide, width, e, backward=backward)
+    between = elementwise(
+        "gates", n * hidden, e, moves=shape.moves, backward_moves=2 * shape.moves if backward else 0, function=f"{kind}_gates"
+    )
     return Block(
         name=name,
-        parameters=lstm_parameters(width, hidden),
+        parameters=wide * (width + hidden + 2),  # two biases, as torch and cuDNN keep them
         operators=(
-            product("input", n, GATES * hidden, width, e, backward=backward),
-            product("recurrent", batch, GATES * hidden, hidden, e, batch=steps, kind="recurrent", backward=backward, function="lstm"),
-            elementwise("gates", n * hidden, e, moves=7, backward_moves=14 if backward else 0, function="lstm_gates"),
+            inputs,
+            product("recurrent", batch, wide, hidden, e, batch=steps, kind="recurrent", backward=backward, function=kind),
+            between,
         ),
-        activation_bytes=e * n * (width + (GATES + 2) * hidden) if backward else 0.0,
+        activation_bytes=e * n * (width + shape.kept * hidden) if backward else 0.0,
         output_bytes=e * n * hidden,
     )
 

@@ -1,34 +1,15 @@
 """Recurrent layers as kernels: counted without torch, and built, fused or step by step, in one way for RNN, LSTM and GRU."""
 
-from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal
 
 from hwbench.core.value import Value
-from hwbench.core.workload import Block, Context, Cost, Kernel
+from hwbench.core.workload import Context, Cost, Kernel
 
-from ._count import element_bytes, elementwise, need_positive, product
+from ._count import element_bytes, need_positive
+from ._recurrent import KINDS, Kind, recurrent_block
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
-
-Kind = Literal["rnn", "lstm", "gru"]
-
-
-class _Gates(NamedTuple):
-    gates: int
-    """Products of the hidden width a step; gru's are reset, update and candidate (Cho et al. 2014, as cuDNN has it)."""
-    states: int
-    """Vectors that a step hands to the next."""
-    moves: int
-    """Hidden vectors read and written by what is not a product."""
-    kept: int
-    """Hidden vectors a step keeps for the backward pass."""
-
-
-_KINDS: Final[dict[Kind, _Gates]] = {
-    "rnn": _Gates(gates=1, states=1, moves=2, kept=1),  # a pre-activation in, the output out; the output kept
-    "lstm": _Gates(gates=4, states=2, moves=7, kept=6),  # four and the cell in, cell and output out; gates, cell and output kept
-    "gru": _Gates(gates=3, states=1, moves=8, kept=5),  # three of each product and the state in, the output out; gates, R·h and output kept
-}
 
 
 class LayersConfig(Value):
@@ -54,33 +35,12 @@ def layers_cost(kind: Kind, config: LayersConfig, dtype: str) -> Cost:
     """One block a layer; an item is one step of one sequence (a token)."""
     need_positive(config, "batch", "seq_len", "input_size", "hidden", "layers")
     widths = (config.input_size, *[config.hidden] * (config.layers - 1))
-    blocks = tuple(_block(kind, f"layer_{i}", config, width, element_bytes(dtype)) for i, width in enumerate(widths))
-    return Cost(blocks=blocks, dtype=dtype, items=config.batch * config.seq_len, micro_batch=config.batch)
-
-
-def _block(kind: Kind, name: str, config: LayersConfig, width: int, e: float) -> Block:
-    """One layer: inputs times W, states times R, and what comes between, in the backward pass about twice as much.
-
-    FLOPs are the same fused and step by step; a product a step reads the weights again each time. The backward pass does both products of
-    each, the one into the first state included, as fused kernels do.
-    """
-    shape, h, steps = _KINDS[kind], config.hidden, config.seq_len
-    n, wide, backward = config.batch * steps, shape.gates * h, config.passes == "forward_backward"
-    if config.variant == "fused":
-        inputs = product("input", n, wide, width, e, backward=backward)
-    else:
-        inputs = product("input", config.batch, wide, width, e, batch=steps, kind="recurrent", backward=backward)
-    return Block(
-        name=name,
-        parameters=wide * (width + h + 2),  # two biases, as torch and cuDNN keep them
-        operators=(
-            inputs,
-            product("recurrent", config.batch, wide, h, e, batch=steps, kind="recurrent", backward=backward, function=kind),
-            elementwise("gates", n * h, e, moves=shape.moves, backward_moves=2 * shape.moves if backward else 0, function=f"{kind}_gates"),
-        ),
-        activation_bytes=e * n * (width + shape.kept * h) if backward else 0.0,
-        output_bytes=e * n * h,
+    b, steps, h, e = config.batch, config.seq_len, config.hidden, element_bytes(dtype)
+    backward, per_step = config.passes == "forward_backward", config.variant == "per_step"
+    blocks = tuple(
+        recurrent_block(kind, f"layer_{i}", b, steps, width, h, e, backward=backward, per_step=per_step) for i, width in enumerate(widths)
     )
+    return Cost(blocks=blocks, dtype=dtype, items=config.batch * config.seq_len, micro_batch=config.batch)
 
 
 def layers_module(kind: Kind, config: LayersConfig) -> "nn.Module":
@@ -136,7 +96,7 @@ def layers_kernel(kind: Kind, config: LayersConfig, context: Context) -> Kernel:
     with torch.device(context.device):
         made = layers_module(kind, config).to(dtype)
         x = torch.randn(config.batch, config.seq_len, config.input_size, dtype=dtype)
-        states = [torch.randn(config.layers, config.batch, config.hidden, dtype=dtype) for _ in range(_KINDS[kind].states)]
+        states = [torch.randn(config.layers, config.batch, config.hidden, dtype=dtype) for _ in range(KINDS[kind].states)]
         upstream = torch.randn(config.batch, config.seq_len, config.hidden, dtype=dtype)
 
     def part(inputs: _kernels.Inputs, gradient: "Tensor | None") -> "tuple[_kernels.Inputs, Tensor | None]":

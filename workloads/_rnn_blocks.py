@@ -8,25 +8,25 @@ from torch.nn import functional
 
 
 class _Recurrence(torch.autograd.Function):
-    """h_t = sigmoid(x_t + h_{t−1}·Wᵀ) over the steps of x (s, b, h), from a state of zeros.
+    """h_t = sigmoid(x_t + h_{t−1}·Wᵀ) over the steps of x (s, b, h), from the state `first` (b, h), or from zeros.
 
     By hand, because a graph of one node a step would accumulate the gradient of W step by step: here it is one product of all steps.
     """
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor) -> Tensor:
+    def forward(ctx: Any, x: Tensor, weight: Tensor, first: Tensor | None) -> Tensor:
         states = torch.empty_like(x)
-        torch.sigmoid(x[0], out=states[0])
+        torch.sigmoid(x[0] if first is None else torch.addmm(x[0], first, weight.t()), out=states[0])
         for t in range(1, len(x)):
             torch.addmm(x[t], states[t - 1], weight.t(), out=states[t])
             states[t].sigmoid_()
-        ctx.save_for_backward(states, weight)
+        ctx.save_for_backward(states, weight, first)
         return states
 
     @staticmethod
-    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor, Tensor]:
+    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
         """With g_t = dh_t·h_t·(1 − h_t): dx_t = g_t, dh_{t−1} = upstream_{t−1} + g_t·W, dW = Σ g_tᵀ·h_{t−1}."""
-        states, weight = ctx.saved_tensors
+        states, weight, first = ctx.saved_tensors
         slope = torch.addcmul(states, states, states, value=-1)
         dx = torch.empty_like(states)
         torch.mul(upstream[-1], slope[-1], out=dx[-1])
@@ -34,7 +34,9 @@ class _Recurrence(torch.autograd.Function):
             torch.addmm(upstream[t - 1], dx[t], weight, out=dx[t - 1])
             dx[t - 1].mul_(slope[t - 1])
         dweight = dx[1:].flatten(0, 1).t() @ states[:-1].flatten(0, 1)
-        return dx, dweight
+        if first is None:
+            return dx, dweight, None
+        return dx, torch.addmm(dweight, dx[0].t(), first), dx[0] @ weight
 
 
 class SigmoidLayer(nn.Module):
@@ -42,11 +44,11 @@ class SigmoidLayer(nn.Module):
 
     def __init__(self, width: int, hidden: int) -> None:
         super().__init__()
-        self.cell, self.hidden = nn.Linear(hidden + width, hidden), hidden
+        self.joined, self.hidden = nn.Linear(hidden + width, hidden), hidden
 
-    def forward(self, x: Tensor) -> Tensor:
-        """The inputs of all steps in one product, then step by step."""
-        of_state, of_input = torch.split(self.cell.weight, [self.hidden, x.shape[-1]], 1)
-        inputs = functional.linear(x.transpose(0, 1), of_input, self.cell.bias)
-        states: Tensor = _Recurrence.apply(inputs, of_state)  # type: ignore[no-untyped-call]  # torch has no types here
+    def forward(self, x: Tensor, first: Tensor | None = None) -> Tensor:
+        """The inputs of all steps in one product, then step by step, from the state `first` (b, h), or from zeros."""
+        of_state, of_input = torch.split(self.joined.weight, [self.hidden, x.shape[-1]], 1)
+        inputs = functional.linear(x.transpose(0, 1), of_input, self.joined.bias)
+        states: Tensor = _Recurrence.apply(inputs, of_state, first)  # type: ignore[no-untyped-call]  # torch has no types here
         return states.transpose(0, 1)

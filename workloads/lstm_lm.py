@@ -20,7 +20,7 @@ from ._count import (
     training_cost,
 )
 from ._layers import embedding_block
-from ._recurrent import lstm_block, recurrent_head_block
+from ._recurrent import recurrent_block, recurrent_head_block
 
 if TYPE_CHECKING:
     from torch import nn
@@ -65,7 +65,7 @@ def cost(config: Config, dtype: str) -> Cost:
 
 def _layer(config: Config, index: int, width: int, e: float) -> Block:
     """An LSTM layer and the dropout of its output."""
-    block = lstm_block(f"layer_{index}", config.micro_batch, config.seq_len, width, config.hidden, e)
+    block = recurrent_block("lstm", f"layer_{index}", config.micro_batch, config.seq_len, width, config.hidden, e)
     outputs = config.micro_batch * config.seq_len * config.hidden
     return msgspec.structs.replace(
         block,

@@ -26,7 +26,7 @@ from ._count import (
     residual,
 )
 from ._count import product as linear
-from ._recurrent import lstm_block
+from ._recurrent import recurrent_block
 
 Function = Literal[
     "linear", "attention", "causal_attention", "plain_attention", "layer_norm", "rms_norm", "gelu", "gelu_tanh", "relu", "silu_gate",
@@ -76,7 +76,7 @@ def _operators(config: Config, e: float, dtype: str) -> tuple[Operator, ...]:
         return (msgspec.structs.replace(counted, function=function),)
     if function == "lstm":
         need_divisor(config, "length", "rows")
-        return lstm_block(function, n // config.length, config.length, width, inner, e).operators
+        return recurrent_block("lstm", function, n // config.length, config.length, width, inner, e).operators
     if function == "adamw":
         return adamw(n * width * inner, dtype)
     if function == "dropout":

@@ -60,7 +60,9 @@ def module(config: Config) -> "nn.Module":
     import torch
     from torch import nn
 
-    class Cell(nn.Module):
+    from ._rnn_blocks import SigmoidLayer
+
+    class PerStep(nn.Module):
         """One linear layer over state and input, then sigmoid."""
 
         def __init__(self) -> None:
@@ -68,19 +70,13 @@ def module(config: Config) -> "nn.Module":
             self.joined = nn.Linear(config.hidden + config.input_size, config.hidden)
 
         def forward(self, x: "Tensor", h: "Tensor") -> "Tensor":
-            weight, bias, states = self.joined.weight, self.joined.bias, []
-            if config.variant == "per_step":
-                for step in x.unbind(1):
-                    h = torch.sigmoid(self.joined(torch.cat((h, step), 1)))
-                    states.append(h)
-                return torch.stack(states, 1)
-            recurrent = weight[:, : config.hidden].t()
-            for step in nn.functional.linear(x, weight[:, config.hidden :], bias).unbind(1):
-                h = torch.sigmoid(torch.addmm(step, h, recurrent))
+            states = []
+            for step in x.unbind(1):
+                h = torch.sigmoid(self.joined(torch.cat((h, step), 1)))
                 states.append(h)
             return torch.stack(states, 1)
 
-    return Cell()
+    return SigmoidLayer(config.input_size, config.hidden) if config.variant == "fused" else PerStep()
 
 
 def build(config: Config, context: Context) -> Kernel:

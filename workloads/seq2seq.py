@@ -11,7 +11,7 @@ from hwbench.core.value import Value
 from hwbench.core.workload import Block, Context, Cost, Training, Workload
 
 from ._count import INDEX_BYTES, element_bytes, lookup, need_positive, training_cost
-from ._recurrent import lstm_block, recurrent_head_block
+from ._recurrent import recurrent_block, recurrent_head_block
 
 if TYPE_CHECKING:
     from torch import nn
@@ -70,7 +70,9 @@ def _embedding(config: Config, e: float) -> Block:
 
 def _stack(name: str, config: Config, length: int, e: float) -> tuple[Block, ...]:
     widths = (config.embedding, *[config.hidden] * (config.layers - 1))
-    return tuple(lstm_block(f"{name}_{i}", config.micro_batch, length, width, config.hidden, e) for i, width in enumerate(widths))
+    return tuple(
+        recurrent_block("lstm", f"{name}_{i}", config.micro_batch, length, width, config.hidden, e) for i, width in enumerate(widths)
+    )
 
 
 def _model(config: Config) -> "nn.Module":
