@@ -91,6 +91,12 @@ def _rates(one: Against) -> str:
     return f"{_text.big(one.base_items_per_s)} → {_text.big(one.items_per_s)} {one.item_unit}/s"
 
 
+def _energies(one: Against) -> str:
+    """What the step took on both, where the machines' counters told."""
+    both = (one.base_energy_per_step_j, one.energy_per_step_j)
+    return UNKNOWN if both == (None, None) else " → ".join(UNKNOWN if value is None else format_rate(value, "J") for value in both)
+
+
 def _axis(shown: Sequence[Against]) -> dict[str, Any]:
     """A logarithmic axis around 1: twice as fast and half as fast are equally far from it."""
     ends = [
@@ -111,14 +117,16 @@ def against(found: Configurations) -> Table:
     rows = tuple(
         (
             one.workload, one.layout, one.settings or "defaults", one.dtype, one.run, _rates(one), ratio(one),
-            f"{format_bytes(one.base_memory_bytes)} → {format_bytes(one.memory_bytes)}", "; ".join(one.doubts),
+            f"{format_bytes(one.base_memory_bytes)} → {format_bytes(one.memory_bytes)}", _energies(one), "; ".join(one.doubts),
         )
         for one in found.against
     )  # fmt: skip
     marked = frozenset(index for index, one in enumerate(found.against) if one.doubts)
-    columns = ("Workload", "Layout", "Settings", "Type", "Run", "Rate", "Ratio (interval)", "Memory of a rank", "Doubts")
+    columns = ("Workload", "Layout", "Settings", "Type", "Run", "Rate", "Ratio (interval)", "Memory of a rank", "Energy a step", "Doubts")
     base = found.runs[0] if found.runs else ""
-    return folded(Table(f"Against run {base}", columns, rows, frozenset({5, 6, 7}), marked), "Settings", "Type", "Run", "Doubts")
+    return folded(
+        Table(f"Against run {base}", columns, rows, frozenset({5, 6, 7, 8}), marked), "Settings", "Type", "Run", "Energy", "Doubts"
+    )
 
 
 def prices(found: Configurations) -> Table:

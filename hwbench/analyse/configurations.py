@@ -146,6 +146,8 @@ def _against(base: Throughput, row: Throughput) -> Against:
         interval=ratio_interval(ratio, row, base),
         base_memory_bytes=_memory(base),
         memory_bytes=_memory(row),
+        base_energy_per_step_j=base.energy_per_step_j,
+        energy_per_step_j=row.energy_per_step_j,
         doubts=tuple(_doubts(base, row)),
     )
 
@@ -210,5 +212,6 @@ def _notes(
     unpriced = [run.header.id for run in runs if run.header.id not in {price.run for price in priced}]
     if priced and unpriced:
         yield f"no price for run {', '.join(unpriced)}: its profile has none"
-    if not any(profile.node.power_w for profile in profiles.values()):
+    measured = any(row.energy_per_step_j is not None for row in rows)
+    if not measured and not any(profile.node.power_w for profile in profiles.values()):
         yield "no energy: it was not measured, and no run has a cluster profile with the power of its nodes"

@@ -20,7 +20,6 @@ from hwbench.core.inventory import Inventory
 from hwbench.core.record import Run, ScalingMode
 from hwbench.core.registry import load_suite
 from hwbench.core.suite import Suite, Tried
-from hwbench.core.units import parse_duration_s
 from hwbench.probe.inventory import take_inventory
 from hwbench.run import cases, environment, largest, origin, schedule, trying
 from hwbench.run.events import Recorded
@@ -31,21 +30,12 @@ from hwbench.run.placement import SPARE, Place, place_of
 from ._find_batch import with_largest_batch
 from ._nodes import events, serve, slots
 from ._nodes import usable_cpus as _cpus
-from ._planning import Device
+from ._planning import Device, Duration
 from ._progress import display
 
 DEFAULT_SUITE = "quick"
 INTERLEAVED = 3
 """Processes of a case where layouts are compared and nobody says how many."""
-
-
-class _Duration(click.ParamType[float]):
-    """A time as people write it, read as seconds."""
-
-    name = "time"
-
-    def convert(self, value: str | float, param: click.Parameter | None, ctx: click.Context | None) -> float:  # noqa: ARG002
-        return value if isinstance(value, float) else parse_duration_s(value)
 
 
 @click.command()
@@ -71,9 +61,9 @@ class _Duration(click.ParamType[float]):
     help="Kind of device; auto takes an accelerator if any.",
 )
 @click.option("--processes", type=click.IntRange(min=1), help="Repeat every case in so many processes of its own; intervals need several.")
-@click.option("--time-budget", type=_Duration(), metavar="TIME", help="For the whole run, such as 3m; every case gets its share.")
-@click.option("--case-time", type=_Duration(), metavar="TIME", help="The most that a case may take.  [default: 10s without --time-budget]")
-@click.option("--time-limit", type=_Duration(), default=DEFAULT_TIME_LIMIT_S, help="A case that takes longer has failed.  [default: 10m]")
+@click.option("--time-budget", type=Duration(), metavar="TIME", help="For the whole run, such as 3m; every case gets its share.")
+@click.option("--case-time", type=Duration(), metavar="TIME", help="The most that a case may take.  [default: 10s without --time-budget]")
+@click.option("--time-limit", type=Duration(), default=DEFAULT_TIME_LIMIT_S, help="A case that takes longer has failed.  [default: 10m]")
 @click.option("--world-size", type=click.IntRange(min=2), help="Ranks of `--layout all`.  [default: as many as there is room for]")
 @click.option(
     "--scaling",
@@ -134,31 +124,31 @@ def command(
     if place is not None and place.node > 0:
         serve(place, results, time_limit)
         return
+    names = (*workloads, *more)
     if resume is not None:
-        if workloads or more or suite or layouts or settings or dtypes or compiled or processes:
-            raise UserError("--resume completes a run as it was started", hint="leave workloads and their options away, or start a new run")
-        folder = store.find_run(results, resume or None)
-        _say_what_differs(folder)
+        told = (names, suite, layouts, settings, dtypes, compiled, processes, world_size, scaling, profile, find_batch)
+        folder = _begun(results, resume, bare=not any(told))
     else:
         store.check_writable(results)
-        plan = planned((*workloads, *more), suite, layouts, settings, dtypes, processes, time_budget, compiled)
+        plan = planned(names, suite, layouts, settings, dtypes, processes, time_budget, compiled)
         interleaved = processes is None and _are_several(layouts)
         plan = _over_layouts(plan, world_size, scaling, interleaved=interleaved)
         if interleaved and case_time is None and plan.time_budget_s is None:
             case_time = schedule.FREE_SHARE_S / INTERLEAVED
         options = {"time_budget_s": plan.time_budget_s, "case_time_s": case_time, "time_limit_s": time_limit, "scaling": plan.scaling}
         options |= {"profile": True} if profile else {}
-        folder = new_run(
-            plan,
-            suite or ("" if workloads or more else DEFAULT_SUITE),
-            device,
-            results,
-            options,
-            explicit=bool(layouts),
-            nodes=place.nodes if place else 1,
-            find_batch=find_batch,
-        )
+        called, nodes = suite or ("" if names else DEFAULT_SUITE), place.nodes if place else 1
+        folder = new_run(plan, called, device, results, options, explicit=bool(layouts), nodes=nodes, find_batch=find_batch)
     carry_out(folder, time_budget, began_s, place)
+
+
+def _begun(results: Path, run: str, *, bare: bool) -> Path:
+    """The folder of the run to complete; '' is the newest. `bare`: nothing was said that only a new run could heed."""
+    if not bare:
+        raise UserError("--resume completes a run as it was started", hint="leave workloads and their options away, or start a new run")
+    folder = store.find_run(results, run or None)
+    _say_what_differs(folder)
+    return folder
 
 
 def _measures_alone(suite: str | None) -> bool:
@@ -271,8 +261,7 @@ def carry_out(folder: Path, time_budget_s: float | None = None, began_s: float |
     """Measure what of a run is not done yet, and write each record down as it comes.
 
     `time_budget_s` None takes that of the header; `began_s` is the time.monotonic() from which it counts; `place` is this node's among
-    several. Raises MeasurementError
-    where cases failed, and Interrupted, both after everything is written down and shown.
+    several. Raises MeasurementError where cases failed, and Interrupted, both after everything is written down and shown.
     """
     began_s = time.monotonic() if began_s is None else began_s
     try:

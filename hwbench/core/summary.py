@@ -247,6 +247,9 @@ class Against(Value):
     base_memory_bytes: int | None
     """Largest peak of a rank; of the accelerator where there is one, else of the process."""
     memory_bytes: int | None
+    base_energy_per_step_j: float | None = None
+    """Of the same step on both, by the machines' counters; None where one has none."""
+    energy_per_step_j: float | None = None
     doubts: tuple[str, ...] = ()
     """Why this ratio is to be read with care: a noisy side, a failed check."""
 

@@ -5,7 +5,7 @@ import pytest
 
 from hwbench.analyse.summarise import summarise
 from hwbench.core.profile import Accelerator, ClusterProfile, Node
-from hwbench.core.record import Record, Run
+from hwbench.core.record import Energy, Record, Run
 from hwbench.core.summary import Configurations
 from tests.made_runs import SHAPES, WORKLOADS, failed, record, run
 
@@ -95,6 +95,20 @@ def test_without_a_price_that_is_said() -> None:
     found = side_by_side((record("gpt"),), (record("gpt"),), {"new": profile(None)})
     assert found.prices == ()
     assert "no prices: no run has a cluster profile with a price of its nodes" in found.notes
+
+
+def test_measured_energy_stands_side_by_side() -> None:
+    metered = record("gpt")
+    assert metered.measurement is not None
+    spent = Energy(device_j=None, host_j=6.0, span_s=1.0)
+    ranks = tuple(msgspec.structs.replace(rank, energy=spent) for rank in metered.measurement.ranks)
+    metered = msgspec.structs.replace(metered, measurement=msgspec.structs.replace(metered.measurement, ranks=ranks))
+    found = side_by_side((record("gpt"),), (metered,))
+    (one,) = found.against
+    assert one.base_energy_per_step_j is None
+    assert one.energy_per_step_j == pytest.approx(metered.measurement.energy_per_step_j)
+    assert not any("no energy" in note for note in found.notes)
+    assert any("no energy" in note for note in side_by_side((record("gpt"),), (record("gpt"),)).notes)
 
 
 def test_one_run_is_no_comparison() -> None:

@@ -185,6 +185,8 @@ def test_a_budget_that_is_too_small_leaves_cases_out_and_says_so(tmp_path: Path)
         ((MINE, "--results", f"{MINE}/below"), "can't write results"),
         (("--resume",), "no runs here"),
         (("--resume", "2026", MINE), "--resume completes a run as it was started"),
+        (("--resume", "2026", "--find-batch"), "--resume completes a run as it was started"),
+        (("--resume", "2026", "--scaling", "strong"), "--resume completes a run as it was started"),
         (("--suite", "bad.toml"), "bad.toml: missing key 'entries'"),
     ],
 )
