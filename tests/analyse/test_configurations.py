@@ -98,15 +98,15 @@ def test_without_a_price_that_is_said() -> None:
 
 
 def test_measured_energy_stands_side_by_side() -> None:
-    metered = record("gpt")
-    assert metered.measurement is not None
+    plain = record("gpt")
+    assert plain.measurement is not None
     spent = Energy(device_j=None, host_j=6.0, span_s=1.0)
-    ranks = tuple(msgspec.structs.replace(rank, energy=spent) for rank in metered.measurement.ranks)
-    metered = msgspec.structs.replace(metered, measurement=msgspec.structs.replace(metered.measurement, ranks=ranks))
-    found = side_by_side((record("gpt"),), (metered,))
+    ranks = tuple(msgspec.structs.replace(rank, energy=spent) for rank in plain.measurement.ranks)
+    measurement = msgspec.structs.replace(plain.measurement, ranks=ranks)
+    found = side_by_side((plain,), (msgspec.structs.replace(plain, measurement=measurement),))
     (one,) = found.against
     assert one.base_energy_per_step_j is None
-    assert one.energy_per_step_j == pytest.approx(metered.measurement.energy_per_step_j)
+    assert one.energy_per_step_j == pytest.approx(measurement.energy_per_step_j)
     assert not any("no energy" in note for note in found.notes)
     assert any("no energy" in note for note in side_by_side((record("gpt"),), (record("gpt"),)).notes)
 
