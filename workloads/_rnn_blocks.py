@@ -39,10 +39,8 @@ class _Recurrence(torch.autograd.Function):
         return dx, torch.addmm(dweight, dx[0].t(), first), dx[0] @ weight
 
 
-@torch.compiler.disable(reason="torch 2.13 traces writes into slices of a transposed tensor with the wrong shape")
-def _states(inputs: Tensor, of_state: Tensor, first: Tensor | None) -> Tensor:
-    states: Tensor = _Recurrence.apply(inputs, of_state, first)  # type: ignore[no-untyped-call]  # torch has no types here
-    return states
+_untraced: Any = torch.compiler.disable(_Recurrence.apply)  # type: ignore[no-untyped-call]  # torch has no types here
+"""Left out of what torch.compile traces: torch 2.13 gets the shape of writes into slices of a transposed tensor wrong."""
 
 
 class SigmoidLayer(nn.Module):
@@ -56,4 +54,5 @@ class SigmoidLayer(nn.Module):
         """The inputs of all steps in one product, then step by step, from the state `first` (b, h), or from zeros."""
         of_state, of_input = torch.split(self.joined.weight, [self.hidden, x.shape[-1]], 1)
         inputs = functional.linear(x.transpose(0, 1), of_input, self.joined.bias)
-        return _states(inputs, of_state, first).transpose(0, 1)
+        states: Tensor = _untraced(inputs, of_state, first)
+        return states.transpose(0, 1)
