@@ -18,6 +18,8 @@ T = TypeVar("T")
 
 _WHERE = re.compile(r"^(?P<what>.*?)(?: - at `(?P<key>[^`]*)`)?$", re.DOTALL)
 _EXPECTED = re.compile(r"^Expected (?P<expected>.+), got (?P<found>.+)$", re.DOTALL)
+_CHOICE = re.compile(r"^Invalid enum value (?P<found>.+)$", re.DOTALL)
+_STEP = re.compile(r"\[[^]]*\]|[^.\[]+")
 _UNKNOWN = re.compile(r"^Object contains unknown field `(?P<name>[^`]*)`$")
 _MISSING = re.compile(r"^Object missing required field `(?P<name>[^`]*)`$")
 
@@ -147,7 +149,28 @@ def _explained(error: msgspec.ValidationError, type_: Any, source: str) -> UserE
         return UserError(f"{where}: missing key {missing['name']!r}", hint="add it, or compare with a file that works")
     if expected := _EXPECTED.match(what):
         return UserError(f"{where}: expected {_plain(expected['expected'])}, found {_plain(expected['found'])}")
+    if choice := _CHOICE.match(what):
+        known = _choices(type_, key or "")
+        found = choice["found"].strip("'")
+        return UserError(f"{where}: expected one of {', '.join(known)}, found {found!r}", hint=unknown_name("", found, known).hint)
     return UserError(f"{where}: {what}")
+
+
+def _choices(type_: Any, key: str) -> tuple[str, ...]:
+    """The words that may stand at a key such as `$.entries[0].devices[...]`; none where msgspec knows of none."""
+    kinds = [msgspec.inspect.type_info(type_)]
+    for step in _STEP.findall(_dotted(key)):
+        kinds = [inner for kind in kinds for inner in _inside(kind, step)]
+    return tuple(str(word) for kind in kinds for word in getattr(kind, "values", ()))
+
+
+def _inside(kind: Any, step: str) -> tuple[Any, ...]:
+    """The kinds one step further in: the parts of a union, a field, an item."""
+    if isinstance(kind, msgspec.inspect.StructType) and not step.startswith("["):
+        kind = next((field.type for field in kind.fields if field.encode_name == step), None)
+    elif step.startswith("["):
+        kind = getattr(kind, "item_type", getattr(kind, "value_type", None))
+    return tuple(getattr(kind, "types", (kind,)))
 
 
 def _dotted(key: str | None) -> str:

@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from typing import Any, Literal
 
 import msgspec
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from hwbench.core import codec
 from hwbench.core.errors import UserError
 from hwbench.core.suite import Entry, Suite
+from hwbench.core.value import Value
 
 
 def test_wrong_type_names_file_key_expected_and_found(tmp_path: Path) -> None:
@@ -25,6 +27,29 @@ def test_unknown_key_names_the_nearest_one() -> None:
         codec.from_toml('description = "x"\nentries = [{workload = "gpt", layout = ["single"]}]', Suite, source="s.toml")
     assert caught.value.message == "s.toml: key entries[0]: unknown key 'layout'"
     assert caught.value.hint == "did you mean layouts?"
+
+
+class Inner(Value):
+    kind: Literal["one", "two"] = "one"
+
+
+class Outer(Value):
+    inner: tuple[Inner, ...] = ()
+    named: dict[str, Literal["north", "south"] | None] = {}
+
+
+@pytest.mark.parametrize(
+    ("data", "says"),
+    [
+        ({"inner": [{}, {"kind": "twp"}]}, "x: key inner[1].kind: expected one of one, two, found 'twp'"),
+        ({"named": {"here": "nort"}}, "expected one of north, south, found 'nort'"),
+    ],
+)
+def test_a_word_that_is_no_choice_is_told_the_choices(data: Any, says: str) -> None:
+    with pytest.raises(UserError) as caught:
+        codec.convert(data, Outer, source="x")
+    assert says in caught.value.message
+    assert caught.value.hint.startswith("did you mean")
 
 
 def test_missing_key_is_named() -> None:
