@@ -73,7 +73,7 @@ def test_the_sigmoid_cell_equals_its_formula_and_so_do_its_gradients() -> None:
     config = rnn_lm.Config(vocabulary=13, embedding=5, hidden=6, seq_len=7, micro_batch=3)
     step = rnn_lm.build(config, EXACT)
     module, (tokens, following) = step.module, step.inputs
-    weight, bias = (p for name, p in module.named_parameters() if "cell" in name)
+    weight, bias = module.layers[0].joined.parameters()
     rows, state, outputs = module.embed.tokens(tokens), torch.zeros(3, 6, dtype=torch.float64), []
     for t in range(7):
         state = torch.sigmoid(torch.cat([state, rows[:, t]], 1) @ weight.t() + bias)
