@@ -200,7 +200,7 @@ def cross_entropy(n: int, classes: int, e: float) -> Operator:
     """Mean negative log likelihood over n rows, in fp32: logits in, log-probabilities out (kept); backward those in, d logits out."""
     size = n * classes * (e + max(4.0, e))
     return Operator(
-        name="cross_entropy", kind="memory", flops=0.0, bytes=size, backward_bytes=size, division="vocabulary", function="cross_entropy"
+        name="cross_entropy", kind="memory", flops=0.0, bytes=size, backward_bytes=size, division="loss", function="cross_entropy"
     )
 
 

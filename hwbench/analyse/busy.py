@@ -25,6 +25,15 @@ def floor_s(records: Iterable[Record]) -> float | None:
     return min(known) if known and len(known) == len(found) else None
 
 
+def wall_floor_s(records: Iterable[Record]) -> float:
+    """Wall seconds of a call when least disturbed, the slowest rank's: what waits for a network takes no CPU time.
+
+    Not the fastest call: the burst that a token bucket lets through makes a few calls quicker than any that follow each other.
+    Needs a record at least.
+    """
+    return min(_lower_quartile(record.measurement.step_wall_s) for record in records if record.measurement is not None)
+
+
 def _cpu_s(measured: Measurement) -> float | None:
     """The lower quartile of a step's CPU time, the mean over ranks; None in records without the process' time, which older ones lack."""
     if not all(rank.process_cpu_s for rank in measured.ranks):

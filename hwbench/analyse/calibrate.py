@@ -20,7 +20,7 @@ from hwbench.core.summary import Throughput
 from hwbench.core.workload import DTYPE_BYTES
 
 from . import network
-from .busy import undisturbed
+from .busy import undisturbed, wall_floor_s
 from .operators import OPERATOR, operator_times
 from .roofline import COMPUTE_ROOF, MEMORY_ROOF
 from .throughput import rows
@@ -33,15 +33,26 @@ FEWEST_SIZES = 3
 """Sizes of gradients from which latency and bandwidth can be told apart."""
 
 
-class _Measured(NamedTuple):
-    """What a run tells: the rows of one device, the ranks that were busy, and the run's name for sources."""
+class _Case(NamedTuple):
+    """One case of a run: its row, its configuration, and its wall time when least disturbed."""
 
-    rows: tuple[Throughput, ...]
-    configs: tuple[dict[str, Any], ...]
-    """Of each row."""
+    row: Throughput
+    config: dict[str, Any]
+    wall_s: float
+
+
+class _Measured(NamedTuple):
+    """What a run tells: the cases of one device, the ranks that were busy, and the run's name for sources."""
+
+    cases: tuple[_Case, ...]
     device: str
     ranks: int
     source: str
+
+    @property
+    def rows(self) -> tuple[Throughput, ...]:
+        """The cases' rows."""
+        return tuple(case.row for case in self.cases)
 
 
 def calibrate(run: Run) -> ClusterProfile:
@@ -75,7 +86,7 @@ def calibrate(run: Run) -> ClusterProfile:
             matmul={dtype: _product_curve(seen, dtype, peak) for dtype, peak in peaks.items()},
             memory=memory_curve,
             attention_fraction=_attention(seen, peaks),
-            operators=operator_times(zip(seen.rows, seen.configs, strict=True)),
+            operators=operator_times((case.row, case.config) for case in seen.cases),
             process_bytes=_process_bytes(seen),
         ),
         nodes=hosts,
@@ -89,27 +100,27 @@ def _select(run: Run) -> _Measured:
 
     Where no ceiling was measured, as in a run that ended early, an operator stands for it: a product, the addition of two tensors.
     """
-    found = [(row, config) for row, config in _cases(run) if not row.check.startswith("failed")]
+    found = [case for case in _cases(run) if not case.row.check.startswith("failed")]
     for ceiling, function in ((COMPUTE_ROOF, "linear"), (MEMORY_ROOF, "add")):
-        if not any(row.workload == ceiling for row, _ in found):
-            operators = [(row, config) for row, config in found if row.workload == OPERATOR]
-            found += [(replace(row, workload=ceiling), config) for row, config in operators if config.get("function") == function]
-    products = [row for row, _ in found if row.workload == COMPUTE_ROOF]
+        if not any(case.row.workload == ceiling for case in found):
+            operators = [case for case in found if case.row.workload == OPERATOR and case.config.get("function") == function]
+            found += [case._replace(row=replace(case.row, workload=ceiling)) for case in operators]
+    products = [case.row for case in found if case.row.workload == COMPUTE_ROOF]
     device = max(products, key=lambda row: row.flops_per_s).device if products else "cpu"
-    mine = [(row, config) for row, config in found if row.device == device]
-    ranks = max((row.world_size for row, _ in mine), default=1)
-    configs = tuple(config for _, config in mine)
-    return _Measured(tuple(row for row, _ in mine), configs, device, ranks, f"measured here, run {run.header.id}")
+    mine = tuple(case for case in found if case.row.device == device)
+    ranks = max((case.row.world_size for case in mine), default=1)
+    return _Measured(mine, device, ranks, f"measured here, run {run.header.id}")
 
 
-def _cases(run: Run) -> Iterable[tuple[Throughput, dict[str, Any]]]:
-    """Each case's row, by CPU time where that is known, and configuration."""
+def _cases(run: Run) -> Iterable[_Case]:
+    """Each case's row, by CPU time where that is known."""
     groups: dict[str, list[Record]] = {}
     for record in run.records:
         groups.setdefault(record.case.key, []).append(record)
     for group in groups.values():
         for row in rows(group, run=run.header.id):
-            yield undisturbed(row, [record for record in group if record.outcome == "done"]), group[0].case.config
+            done = [record for record in group if record.outcome == "done"]
+            yield _Case(undisturbed(row, done), group[0].case.config, wall_floor_s(done))
 
 
 def _ceilings(seen: _Measured, workload: str, dtype: str | None) -> list[Throughput]:
@@ -190,9 +201,9 @@ def _tiers(seen: _Measured, a_node: int) -> tuple[Tier, ...]:
 
 def _timed(seen: _Measured, *, several: bool) -> Iterator[network.Timed]:
     """The collectives measured within a host, or over several, by wall time: waiting for a network takes no CPU time."""
-    for row, config in zip(seen.rows, seen.configs, strict=True):
+    for row, config, wall_s in seen.cases:
         if row.kind == "collective" and (len({rank.host for rank in row.ranks}) > 1) == several:
-            yield network.Timed(config["collective"], row.world_size, config["message_bytes"], row.step_best_s)
+            yield network.Timed(config["collective"], row.world_size, config["message_bytes"], wall_s)
 
 
 def _tier(seen: _Measured) -> Tier | None:
@@ -311,7 +322,7 @@ def _product_notes(seen: _Measured, profile: ClusterProfile) -> Iterable[str]:
 
 def _of_tier(tier: Tier) -> str:
     by_steps = tier.name == SHARED and len(tier.efficiency) == 1
-    return "dp steps against the same steps alone" if by_steps else "collectives over message sizes, the fastest calls"
+    return "dp steps against the same steps alone" if by_steps else "collectives over message sizes, the lower quartile of calls"
 
 
 def _sources(profile: ClusterProfile, seen: _Measured) -> dict[str, str]:

@@ -1,8 +1,8 @@
 """Collectives over message sizes as a tier of a cluster profile: latency, bandwidth, and the share of it that each size reaches.
 
 A plain line through all sizes is wrong where switches or token buckets let small messages through, so the latency is that of messages too
-small to matter, the bandwidth that of the best size, and between measured sizes the planner interpolates. What counts is the fastest
-sample: others on the machine or the network only ever add.
+small to matter, the bandwidth that of the best size, and between measured sizes the planner interpolates. What counts is the lower
+quartile of calls (`busy.wall_floor_s`): others on the machine or the network only add, but a bucket's burst makes a few calls too quick.
 """
 
 from collections.abc import Iterable, Sequence
@@ -18,7 +18,7 @@ _SMALL_TIMES: Final = 2.0
 
 
 class Timed(NamedTuple):
-    """One collective at one size: the fastest call."""
+    """One collective at one size: the time of a call when least disturbed."""
 
     collective: str
     ranks: int

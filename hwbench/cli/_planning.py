@@ -150,12 +150,12 @@ def load_clusters(texts: Sequence[str], *, settings: dict[str, Any], here: Clust
 
 
 def calibrated(results: Path, run: str | None) -> ClusterProfile:
-    """The machine of a stored run, as that run calibrates it, with what software added to its training steps; the newest run by default."""
+    """The machine of a stored run, as that run calibrates it, with what layouts and software added to its steps; the newest by default."""
     from hwbench.analyse.calibrate import calibrate
     from hwbench.store.find import find_run
     from hwbench.store.read import read_run
 
-    from ._verification import with_step_factor
+    from ._verification import with_layout_work, with_step_factor
 
     read = read_run(find_run(results, run))
-    return with_step_factor(calibrate(read), read)
+    return with_step_factor(with_layout_work(calibrate(read), read), read)

@@ -9,7 +9,8 @@ from hwbench.core.errors import UserError
 from hwbench.core.layout import parse_layout
 from hwbench.core.prediction import Prediction
 from hwbench.core.profile import ClusterProfile
-from hwbench.core.record import Case, Run
+from hwbench.core.record import Case, Record, Run
+from hwbench.core.registry import load
 from hwbench.core.summary import Verified
 from hwbench.core.workload import Workload
 
@@ -49,6 +50,56 @@ def _fitted(case: Case) -> bool:
     return case.layout != "single"
 
 
+def with_layout_work(profile: ClusterProfile, run: Run) -> ClusterProfile:
+    """The profile with what layouts do themselves for each message they send, from the run's training steps divided along one axis.
+
+    Of the CPU time of such a step is left what the same step alone takes for this rank's share of computing, and the collectives; what is
+    still left, over the number of messages. The median of an axis' steps. Steps of dp are what the tier itself comes from. Without a step
+    alone beside it a step tells nothing, nor on an accelerator, where this work is the host's and may be hidden.
+    """
+    from hwbench.analyse.busy import floor_s
+
+    groups: dict[str, list[Record]] = {}
+    for record in run.records:
+        if record.outcome == "done":
+            groups.setdefault(record.case.key, []).append(record)
+    times = {case.key: (case, floor_s(group)) for group in groups.values() for case in (group[0].case,)}
+    found: dict[str, list[float]] = {}
+    for case, took_s in times.values():
+        axes = parse_layout(case.layout).axes()
+        alone_s = times.get(replace(case, layout=SINGLE).key, (case, None))[1]
+        if took_s is None or alone_s is None or len(axes) != 1 or axes[0] in (SINGLE, "dp"):
+            continue
+        own_s = _own_s(case, profile, took_s, alone_s)
+        if own_s is not None:
+            found.setdefault(axes[0], []).append(own_s)
+    if not found:
+        return profile
+    message_s = {axis: own_s for axis, seconds in sorted(found.items()) if (own_s := median(seconds)) > 0}
+    source = f"measured here, run {run.header.id}: steps of one axis without what they compute and what collectives take"
+    sources = profile.sources | {f"efficiency.message_s.{axis}": source for axis in message_s}
+    return replace(profile, efficiency=replace(profile.efficiency, message_s=message_s), sources=sources)
+
+
+def _own_s(case: Case, profile: ClusterProfile, took_s: float, alone_s: float) -> float | None:
+    """What of a divided step is neither computing nor collectives, a message; None where the profile can't tell."""
+    from hwbench.planner.step import rank_work_s
+    from hwbench.run.cases import config_of_rank
+
+    workload = load("workloads", case.workload, Workload)
+    layout = parse_layout(case.layout)
+    cost, whole = (workload.cost(config_of_rank(one, workload), case.dtype) for one in (case, replace(case, layout=SINGLE)))
+    transfers = sends(cost, layout)
+    messages = sum(one.count for one in transfers if one.ranks > 1)
+    try:
+        compute_s, sending_s = rank_work_s(cost, layout, profile, transfers, layout.microbatches)
+        undivided_s, _ = rank_work_s(whole, parse_layout(SINGLE), profile, (), 1)
+    except UserError:  # no message was measured
+        return None
+    return (took_s - alone_s * compute_s / undivided_s - sending_s) / messages if messages else None
+
+
+SINGLE = "single"
 LEAST_SPREAD = 1.15
 """A few steps agree better with each other than a step of another model will."""
 

@@ -90,6 +90,8 @@ class Efficiency(Value):
     """Measured times by dtype and function (`Operator.function`), which go before the curves above."""
     process_bytes: float | None = None
     """What the process of a rank holds beside tensors; None for the planner's figure, that of a process on an accelerator."""
+    message_s: dict[str, float] = {}
+    """By axis, what a rank's own work takes for each message beside the collective: dispatch of DTensors, hooks of FSDP, a schedule."""
     step_factor: float | None = None
     """Measured over predicted time of whole training steps on this machine: what software adds to its operators."""
     step_factor_spread: float | None = None

@@ -27,6 +27,7 @@ BOUNDS = {
     "nodes": (1, 1e6),
     "time_s": (1e-9, 1e6),
     "process_bytes": (1e6, 1e12),
+    "message_s": (1e-9, 1.0),
     "step_factor": (0.1, 10.0),
     "step_factor_spread": (1.0, 10.0),
 }

@@ -20,7 +20,7 @@ DTYPE_BYTES = {"fp64": 8.0, "fp32": 4.0, "tf32": 4.0, "bf16": 2.0, "fp16": 2.0, 
 """Bytes an element takes in memory, by hwbench's name of the dtype (tf32 is stored as fp32)."""
 
 OperatorKind = Literal["matmul", "attention", "recurrent", "embedding", "memory", "optimizer"]
-Division = Literal["column", "row", "heads", "vocabulary", "sequence", "replicated", "expert"]
+Division = Literal["column", "row", "heads", "vocabulary", "loss", "sequence", "replicated", "expert"]
 WorkloadKind = Literal["ceiling", "kernel", "training", "inference", "collective"]
 
 
@@ -29,7 +29,8 @@ class Operator(Value):
 
     `flops`/`bytes` are the forward pass, `backward_*` the backward pass. A product of (m, k) by (k, n), `batch` times, also has its shape,
     for efficiency by size. `division` says what tensor parallelism does to it: `column` divides n, `row` divides k, `heads`
-    and `vocabulary` divide all of it, `sequence` is divided only by sequence parallelism, `expert` by expert parallelism.
+    and `vocabulary` divide all of it, `loss` only where the loss is parallel, `sequence` is divided only by sequence parallelism, `expert`
+    by expert parallelism.
     """
 
     name: str

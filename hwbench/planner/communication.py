@@ -72,13 +72,17 @@ def reach(profile: ClusterProfile, layout: Layout, transfer: Transfer) -> Reach:
 
 
 def transfer_time_s(profile: ClusterProfile, layout: Layout, transfer: Transfer) -> float:
-    """Seconds of all `count` repetitions of a transfer, as if nothing overlapped it; 0 for a group of one."""
+    """Seconds of all `count` repetitions of a transfer, as if nothing overlapped it; 0 for a group of one.
+
+    What the layout itself does for each of them is in it where a run has measured it (`efficiency.message_s`).
+    """
     if transfer.ranks < 2 or transfer.count == 0:
         return 0.0
     where = reach(profile, layout, transfer)
     steps, factor = ring(transfer.collective, transfer.ranks)
     share = bus_fraction(where.tier, transfer.message_bytes, transfer.ranks, transfer.collective)
-    return transfer.count * (steps * where.latency_s + factor * transfer.message_bytes / (where.bandwidth_bytes_per_s * share))
+    own_s = profile.efficiency.message_s.get(transfer.axis, 0.0)
+    return transfer.count * (own_s + steps * where.latency_s + factor * transfer.message_bytes / (where.bandwidth_bytes_per_s * share))
 
 
 def ring(collective: str, ranks: int) -> tuple[float, float]:

@@ -25,8 +25,8 @@ FRAGMENTATION_FRACTION = 0.04
 
 
 LIBRARIES_BYTES = 75 * 2**20
-"""What torch 2.13 loads when DTensor first divides a module (torch._dynamo and its kind): tensor parallel and FSDP, on top of what a plain
-rank's process was measured to hold."""
+"""What torch 2.13 loads when DTensor first divides a module (torch._dynamo and its kind), on top of what a plain rank's process was measured to
+hold: under tensor parallel and FSDP, and for replicas of a pipeline's stages, which are FSDP's too."""
 
 
 def rank_parameters(cost: Cost, layout: Layout) -> float:
@@ -65,7 +65,8 @@ def rank_memory(cost: Cost, layout: Layout, *, micro_batches: int, recompute: Re
 def _process_bytes(layout: Layout, measured: float | None) -> float:
     if measured is None:
         return BUFFERS_BYTES
-    return measured + (LIBRARIES_BYTES if max(layout.tp, layout.fsdp) > 1 else 0)
+    divides = max(layout.tp, layout.fsdp) > 1 or (layout.pp > 1 and layout.dp * layout.cp > 1)
+    return measured + (LIBRARIES_BYTES if divides else 0)
 
 
 def _share(block: Block, layout: Layout) -> float:

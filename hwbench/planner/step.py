@@ -85,6 +85,18 @@ def predict_step(
     )
 
 
+def rank_work_s(
+    cost: Cost, layout: Layout, profile: ClusterProfile, transfers: tuple[Transfer, ...], micro_batches: int
+) -> tuple[float, float]:
+    """Seconds that an average rank computes and that it sends, in a step without recomputation; waiting for others is in neither.
+
+    On CPUs, whose cores do both, this is a rank's CPU time. UserError names a number that the profile lacks.
+    """
+    _, average = _stage_passes(cost, layout, profile, "none")
+    compute = micro_batches * cost.accumulation * average.total_s + _optimizer_s(cost, layout, profile)
+    return compute, sum(transfer_time_s(profile, layout, transfer) for transfer in transfers)
+
+
 def _stage_passes(cost: Cost, layout: Layout, profile: ClusterProfile, recompute: Recompute) -> tuple[Passes, Passes]:
     """One micro-batch on the slowest stage and on the average one."""
     passes = [(block, _block_passes(block, cost, layout, profile, recompute)) for block in cost.blocks]
@@ -115,7 +127,8 @@ def _block_passes(block: Block, cost: Cost, layout: Layout, profile: ClusterProf
 
 def _operator_s(op: Operator, flops: float, size_bytes: float, cost: Cost, layout: Layout, profile: ClusterProfile) -> float:
     divisor = float(layout.cp)
-    if op.division in ("column", "row", "heads", "vocabulary", "expert") or (op.division == "sequence" and layout.sp):
+    divided = {"sequence": layout.sp, "loss": layout.loss == "parallel", "replicated": False}
+    if divided.get(op.division, True):
         divisor *= layout.tp
     # one expert's tokens come from ep ranks, so its product is ep times larger
     product = flops / divisor / max(1, op.batch) * (layout.ep if op.division == "expert" else 1)

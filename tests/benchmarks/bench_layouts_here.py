@@ -21,18 +21,15 @@ sys.path.insert(0, str(ROOT))
 from msgspec.structs import replace  # noqa: E402  # the repository is not on the path of a script
 from scipy.stats import spearmanr  # noqa: E402
 
-from hwbench import store  # noqa: E402
 from hwbench.analyse.busy import floor_s  # noqa: E402
-from hwbench.analyse.calibrate import calibrate  # noqa: E402
-from hwbench.cli._planning import sends  # noqa: E402
+from hwbench.cli._planning import calibrated, sends  # noqa: E402
 from hwbench.core import codec, registry  # noqa: E402
 from hwbench.core.layout import parse_layout  # noqa: E402
 from hwbench.core.profile import ClusterProfile  # noqa: E402
 from hwbench.core.record import Case, Record  # noqa: E402
 from hwbench.core.workload import Cost, Workload  # noqa: E402
-from hwbench.planner.communication import transfer_time_s  # noqa: E402
 from hwbench.planner.memory import rank_memory  # noqa: E402
-from hwbench.planner.step import predict_step  # noqa: E402
+from hwbench.planner.step import rank_work_s  # noqa: E402
 from hwbench.run.cases import config_of_rank  # noqa: E402
 from hwbench.run.events import Recorded  # noqa: E402
 from hwbench.run.execute import Options, execute  # noqa: E402
@@ -68,7 +65,7 @@ def main() -> None:
             subprocess.run(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False)
             kept.write_bytes(b"".join(codec.to_json(record) + b"\n" for record in measured(folder)))
         records = [codec.from_json(line, Record, source=str(kept)) for line in kept.read_bytes().splitlines()]
-        show(records, calibrate(store.read_run(store.find_run(folder))))
+        show(records, calibrated(folder, None))
 
 
 def measured(folder: Path) -> list[Record]:
@@ -118,8 +115,7 @@ def row(record: Record, profile: ClusterProfile) -> Row:
 def predicted_s(cost: Cost, text: str, profile: ClusterProfile) -> float:
     """CPU seconds of the average rank: its stage's share of computing, and all that it sends."""
     layout = parse_layout(text)
-    whole = predict_step(cost, replace(layout, pp=1), profile, transfers=(), micro_batches=layout.microbatches).step_time_s
-    return whole / layout.pp + sum(transfer_time_s(profile, layout, transfer) for transfer in sends(cost, layout))
+    return sum(rank_work_s(cost, layout, profile, sends(cost, layout), layout.microbatches))
 
 
 if __name__ == "__main__":

@@ -1,16 +1,19 @@
-"""What software added to a run's own training steps goes into its calibrated profile, and not into the error that is reported of it."""
+"""What software and layouts added to a run's own training steps goes into its calibrated profile, and not into the error reported of it."""
 
 import pytest
 from msgspec.structs import replace
 
 from hwbench.analyse.calibrate import calibrate
-from hwbench.cli._verification import verified, with_step_factor
+from hwbench.cli._planning import sends
+from hwbench.cli._verification import verified, with_layout_work, with_step_factor
 from hwbench.cli.report import installed_workloads
 from hwbench.core.codec import to_builtins
+from hwbench.core.layout import parse_layout
 from hwbench.core.record import Case, Measurement, Record, Run, Samples
 from hwbench.core.registry import load
 from hwbench.core.sourcing import unsourced
 from hwbench.core.workload import Workload
+from hwbench.planner.step import rank_work_s
 from tests.made_runs import CHECK, run
 
 
@@ -73,3 +76,51 @@ def test_without_training_steps_nothing_changes() -> None:
     one = run((record("matmul", 0.02, m=1024, n=1024, k=1024), record("triad", 0.1)))
     profile = calibrate(one)
     assert with_step_factor(profile, one) == replace(profile)
+
+
+def of_ranks(one: Record, layout: str, ranks: int, cpu_s: float) -> Record:
+    """The record under a layout, each rank busy for so many CPU seconds a step."""
+    assert one.measurement is not None
+    (samples,) = one.measurement.ranks
+    cpus = tuple(cpu_s for _ in samples.wall_s)
+    each = tuple(replace(samples, rank=rank, cpu_s=cpus, process_cpu_s=cpus) for rank in range(ranks))
+    return replace(one, case=replace(one.case, layout=layout), measurement=replace(one.measurement, ranks=each))
+
+
+def with_layouts(own_s: dict[str, float]) -> Run:
+    """A run in which two ranks under each of these layouts take so long beside computing and the collectives that dp steps tell of."""
+    bare = (record("matmul", 0.02, m=1024, n=1024, k=1024), record("triad", 0.1))
+    alone = [of_ranks(record("gpt", 0.3, hidden=size, layers=2), "single", 1, 0.3) for size in (128, 256, 384)]
+    shared = [
+        of_ranks(one, "dp=2", 2, 0.3 + one.measurement.parameters * 4 / 1e9)
+        for one in alone
+        if one.measurement and one.measurement.parameters
+    ]
+    known = run((*bare, *alone, *shared))
+    profile = calibrate(known)
+    divided = []
+    for text, seconds in own_s.items():
+        workload, layout = load("workloads", "gpt", Workload), parse_layout(text)
+        cost = workload.cost(workload.config(hidden=256, layers=2), "fp32")
+        compute_s, sending_s = rank_work_s(cost, layout, profile, sends(cost, layout), 1)
+        whole_s, _ = rank_work_s(cost, parse_layout("single"), profile, (), 1)
+        messages = sum(one.count for one in sends(cost, layout))
+        divided.append(of_ranks(alone[1], text, 2, 0.3 * compute_s / whole_s + sending_s + messages * seconds))
+    return run((*bare, *alone, *shared, *divided))
+
+
+def test_what_a_layout_does_for_each_message_is_found_again() -> None:
+    one = with_layouts({"tp=2": 1e-3, "fsdp=2": 2e-3, "cp=2": -1e-3})
+    profile = with_layout_work(calibrate(one), one)
+    assert profile.efficiency.message_s == pytest.approx({"tp": 1e-3, "fsdp": 2e-3})
+    assert unsourced(profile) == []
+    cost = load("workloads", "gpt", Workload).cost(load("workloads", "gpt", Workload).config(hidden=256, layers=2), "fp32")
+    layout = parse_layout("tp=2")
+    (_, less), (_, more) = (rank_work_s(cost, layout, each, sends(cost, layout), 1) for each in (calibrate(one), profile))
+    assert more - less == pytest.approx(1e-3 * sum(transfer.count for transfer in sends(cost, layout)))
+
+
+def test_without_divided_steps_there_is_no_layout_work() -> None:
+    one = made(1.5, 1.8, 1.6)
+    profile = calibrate(one)
+    assert with_layout_work(profile, one) == replace(profile)

@@ -1,4 +1,4 @@
-"""Two and three hosts on one machine: runs over them, at several link rates, and with a cable pulled in the middle of one."""
+"""Two and four hosts on one machine: runs over them, at several link rates, and with a cable pulled in the middle of one."""
 
 import os
 import re
@@ -123,11 +123,11 @@ def test_a_pulled_cable_ends_the_run_and_keeps_what_was_measured(two: Lab, tmp_p
     assert [processes_in(host.namespace) for host in two.hosts] == [[], []]
 
 
-def test_three_hosts_find_each_other(tmp_path: Path) -> None:
-    with lab(3) as made:
+def test_four_hosts_find_each_other(tmp_path: Path) -> None:
+    with lab(4) as made:
         made.limit(1e9)
-        launchers = started(made, tmp_path, MINE, "--layout", "dp=3", "--case-time", "0.5s")
-        assert ended(launchers) == [0, 0, 0], "".join(said(tmp_path, host.name) for host in made.hosts)
+        launchers = started(made, tmp_path, MINE, "--layout", "dp=4", "--case-time", "0.5s")
+        assert ended(launchers) == [0, 0, 0, 0], "".join(said(tmp_path, host.name) for host in made.hosts)
         (record,) = read(tmp_path).records
         assert record.measurement is not None
-        assert [rank.host for rank in record.measurement.ranks] == ["lab0", "lab1", "lab2"]
+        assert [rank.host for rank in record.measurement.ranks] == ["lab0", "lab1", "lab2", "lab3"]
