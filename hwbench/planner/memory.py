@@ -25,8 +25,8 @@ FRAGMENTATION_FRACTION = 0.04
 
 
 LIBRARIES_BYTES = 75 * 2**20
-"""What torch 2.13 loads when DTensor first divides a module (torch._dynamo and its kind), on top of what a plain rank's process was measured to
-hold: under tensor parallel and FSDP, and for replicas of a pipeline's stages, which are FSDP's too."""
+"""What torch 2.13 loads when DTensor first divides a module (torch._dynamo and its kind), on top of what a plain rank's process was
+measured to hold: under tensor parallel and FSDP, and for replicas of a pipeline's stages, which are FSDP's too."""
 
 
 def rank_parameters(cost: Cost, layout: Layout) -> float:

@@ -10,7 +10,7 @@ from hwbench.core.parallel import Transfer
 from hwbench.core.prediction import Prediction
 from hwbench.core.profile import Accelerator, ClusterProfile, Efficiency, Node, Tier
 from hwbench.core.workload import Block, Cost, Division, Operator
-from hwbench.planner.step import predict_step
+from hwbench.planner.step import predict_step, rank_work_s
 
 
 def profile(**changes: object) -> ClusterProfile:
@@ -187,3 +187,25 @@ def test_what_a_process_holds_beside_tensors_is_the_profiles() -> None:
     before = predict_step(gpt(), parse_layout("single"), profile(), transfers=(), micro_batches=1).memory.buffers_bytes
     assert before - single == pytest.approx(2 * 2**30 - 4e8)
     assert sharded > 4e8 + 75 * 2**20
+
+
+def test_replicas_of_stages_load_what_fsdp_loads() -> None:
+    measured = profile(efficiency=Efficiency(process_bytes=4e8))
+    staged, replicated = (
+        predict_step(gpt(), parse_layout(text), measured, transfers=(), micro_batches=2).memory.buffers_bytes
+        for text in ("pp=2,microbatches=2", "dp=2,pp=2,microbatches=2")
+    )
+    assert replicated - staged == pytest.approx(75 * 2**20)
+
+
+def test_a_loss_over_gathered_logits_is_whole_on_every_rank() -> None:
+    size = 4.0 * 2048 * 50304
+    loss = Operator(name="loss", kind="memory", flops=0.0, bytes=size, backward_bytes=size, division="loss")
+    cost = replace(gpt(), blocks=(*gpt().blocks[:-1], replace(gpt().blocks[-1], operators=(loss,))), optimizer_operators=())
+    whole, full, parallel = (
+        rank_work_s(cost, parse_layout(text), profile(), (), 1)[0] for text in ("single", "tp=8", "tp=8,loss=parallel")
+    )
+    layers = rank_work_s(replace(cost, blocks=cost.blocks[:-1]), parse_layout("tp=8"), profile(), (), 1)[0]
+    alone = whole - rank_work_s(replace(cost, blocks=cost.blocks[:-1]), parse_layout("single"), profile(), (), 1)[0]
+    assert full - layers == pytest.approx(alone)
+    assert parallel - layers == pytest.approx(alone / 8)
