@@ -5,7 +5,8 @@
 Every round measures each program in so many turns, each turn in random order and with fresh memory, keeps each program's best turn, since
 others on the machine only take from a rate, and gives one ratio a kernel; the interval is that of the median over rounds (bootstrap).
 Statistics are matched: against STREAM, which reports the best of nine passes that take turns with its other kernels, stands the best of
-nine calls in turn; against likwid-bench, which reports all bytes over all time of ten passes, stand ten calls timed together.
+nine calls in turn; against likwid-bench, which reports all bytes over all time of ten passes, stand ten calls timed together. A call is one
+pass, of several threads four.
 
 STREAM is stream.c as its author publishes it, or the variant in HPC Challenge (Debian: `apt-get source hpcc`, STREAM/stream.c), for which
 a few lines stand in for MPI. It is compiled twice: plainly (gcc then uses 256-bit vectors, and turns its copy into a call of memcpy), and
