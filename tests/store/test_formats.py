@@ -214,6 +214,23 @@ def test_nccl_tests() -> None:
     assert [device.name for device in found.inventory.accelerators.devices] == ["NVIDIA A100-SXM4-40GB"] * 2
 
 
+def test_nccl_tests_as_people_keep_it() -> None:
+    """Indented in a document; marked by mpirun, with a message of NCCL's in between; out of place alone."""
+    plain = [walls(record) for record in told(NCCL).records]
+    indented = "".join(f"    {line}" for line in NCCL.splitlines(keepends=True))
+    marked = "".join(f"[1,0]<stdout>:{line}" for line in NCCL.splitlines(keepends=True))
+    marked = marked.replace(
+        "[1,0]<stdout>:   134217728", "[1,1]<stdout>:node-7:21:21 [0] NCCL INFO comm 0x7f9c rank 1\n[1,0]<stdout>:   134217728"
+    )
+    for text in (indented, marked):
+        found = told(text)
+        assert [walls(record) for record in found.records] == plain
+        assert found.inventory.accelerators is not None
+        assert len(found.inventory.accelerators.devices) == 2
+    alone = "\n".join(" ".join(line.split()[:-4]) if line.endswith(("#wrong", "0", "N/A")) else line for line in NCCL.splitlines())
+    assert [(record.case.config["in_place"], walls(record)) for record in told(alone).records] == [(False, plain[0]), (False, plain[2])]
+
+
 def test_old_nccl_tests_without_marks_and_name() -> None:
     found = told(OLD_NCCL)
     assert [walls(record)[0] for record in found.records] == pytest.approx([22.1e-6, 21.9e-6])

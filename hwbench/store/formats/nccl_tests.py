@@ -1,4 +1,7 @@
-"""nccl-tests and rccl-tests (their text output), read: each message size, out of place and in place, is a case of one process."""
+"""nccl-tests and rccl-tests (their text output), read: each message size, out of place and in place, is a case of one process.
+
+Found as people keep it: indented in a document, every line marked with its rank by `mpirun --tag-output`, NCCL's own messages between.
+"""
 
 import re
 from collections.abc import Iterator
@@ -13,8 +16,10 @@ from hwbench.core.record import Record
 from ._told import UNKNOWN, Content, Reader, Told, case, clean, not_told, record, unmeasured
 
 KIND: Final = "nccl-tests"
-_HEADING: Final = re.compile(r"^#?\s*size\s+count\b.*\btime\s+algbw\s+busbw\b.*$", re.MULTILINE)
-_DEVICE: Final = re.compile(r"^#?\s*Rank\s+\d+\b.*?\bon\s+(?P<host>\S+)\s+device\s+\d+\s+\[[^\]]*\]\s*(?P<name>.*\S)", re.MULTILINE)
+_TAG: Final = re.compile(r"^\[\d+,\d+\](?:<std\w+>)?:\s?", re.MULTILINE)
+"""`[1,0]<stdout>:` before a line: Open MPI's mark of job and rank."""
+_HEADING: Final = re.compile(r"^\s*#?\s*size\s+count\b.*\btime\s+algbw\s+busbw\b.*$", re.MULTILINE)
+_DEVICE: Final = re.compile(r"^\s*#?\s*Rank\s+\d+\b.*?\bon\s+(?P<host>\S+)\s+device\s+\d+\s+\[[^\]]*\]\s*(?P<name>.*\S)", re.MULTILINE)
 _NAME: Final = re.compile(r"Collective test (?:starting|concluded):\s*(\w+?)(?:_perf)?\s*$", re.MULTILINE)
 _DTYPES: Final = {"float": "fp32", "half": "fp16", "double": "fp64", "bfloat16": "bf16", "f8e4m3": "fp8", "f8e5m2": "fp8", "int8": "int8"}
 """nccl-tests' names of types; another keeps its own."""
@@ -30,17 +35,17 @@ _UNKNOWN: Final = {
 
 def recognises(content: Content) -> bool:
     """Whether the table's heading is somewhere in the text."""
-    return content.document is None and _HEADING.search(content.text) is not None
+    return content.document is None and _HEADING.search(_TAG.sub("", content.text)) is not None
 
 
 def read(content: Content) -> Told:
     """One process for all ranks. algbw is size / time, so that `bytes_per_step` is the size; a size of 0 has no rate."""
-    heading = _HEADING.search(content.text)
-    columns = heading.group().lstrip("# ").split() if heading else []
-    before = columns[: columns.index("time")]
-    devices = [(clean(found["host"]), clean(found["name"])) for found in _DEVICE.finditer(content.text)]
-    named = _NAME.search(content.text)
-    rows = list(_rows(content.text, before))
+    text = _TAG.sub("", content.text)
+    heading = _HEADING.search(text)
+    columns = heading.group().strip().lstrip("# ").split() if heading else []
+    devices = [(clean(found["host"]), clean(found["name"])) for found in _DEVICE.finditer(text)]
+    named = _NAME.search(text)
+    rows = list(_rows(text, columns))
     if not rows:
         raise UserError(f"{content.source}: a heading of {KIND}, but no line of figures below it", hint="was the test ended before?")
     operation = named.group(1) if named else UNKNOWN
@@ -54,14 +59,15 @@ def read(content: Content) -> Told:
     )
 
 
-def _rows(text: str, before: list[str]) -> Iterator[tuple[dict[str, str], list[dict[str, str]]]]:
-    """Each line of figures: its columns before the times, and time, algbw, busbw and errors out of place and in place."""
+def _rows(text: str, columns: list[str]) -> Iterator[tuple[dict[str, str], list[dict[str, str]]]]:
+    """Each line of figures: its columns before the times, and time, algbw, busbw, errors out of place and, where it was done, in place."""
+    before, sides = columns[: columns.index("time")], columns.count("time")
     for line in text.splitlines():
         words = line.split()
-        if len(words) == len(before) + 2 * len(_FIGURES) and words[0].isascii() and words[0].isdigit():
+        if len(words) == len(before) + sides * len(_FIGURES) and words[0].isascii() and words[0].isdigit():
             figures = words[len(before) :]
-            sides = [dict(zip(_FIGURES, figures[place : place + 4], strict=True)) for place in (0, 4)]
-            yield dict(zip(before, words, strict=False)), sides
+            found = [dict(zip(_FIGURES, figures[4 * side : 4 * side + 4], strict=True)) for side in range(sides)]
+            yield dict(zip(before, words, strict=False)), found
 
 
 def _records(row: tuple[dict[str, str], list[dict[str, str]]], operation: str, devices: list[tuple[str, str]]) -> Iterator[Record]:
@@ -69,7 +75,7 @@ def _records(row: tuple[dict[str, str], list[dict[str, str]]], operation: str, d
     size = int(told["size"]) if len(told["size"]) < 19 else 0
     kind = told.get("type", UNKNOWN)
     ranks: dict[str, Any] = {"ranks": len(devices)} if devices else {}
-    for in_place, side in zip((False, True), sides, strict=True):
+    for in_place, side in zip((False, True), sides, strict=False):
         config = {"message_bytes": size, "in_place": in_place, "redop": told.get("redop", UNKNOWN)} | ranks
         of = case(f"{KIND} {operation}", config, layout=_layout(len(devices)), dtype=_DTYPES.get(kind, clean(kind)), device="cuda")
         if _NUMBER.match(side["time"]):
