@@ -13,6 +13,8 @@ from torch import Tensor, nn
 from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.tensor import DTensor, Partial, Replicate
 
+from hwbench.core.errors import UserError
+
 from ._models import keep
 
 Shares = list[tuple[nn.Module, str, float]]
@@ -20,7 +22,16 @@ Shares = list[tuple[nn.Module, str, float]]
 
 
 def divide_mixture(mixture: Any, tp: DeviceMesh, outside: Any) -> Shares:
-    """Divide one mixture in place, whose input and output is placed `outside`: what was divided."""
+    """Divide one mixture in place, whose input and output is placed `outside`: what was divided.
+
+    UserError for a mixture that doesn't offer what this takes hold of: it would train otherwise than on one rank, and not say so.
+    """
+    if not hasattr(mixture, "mix") or not hasattr(mixture.experts, "divisions"):
+        raise UserError(
+            f"tp of {type(mixture).__name__}: a mixture of experts has to compute through an attribute `mix`, and its experts to name "
+            "their weights in `divisions`",
+            hint="docs/layouts.md has what a model offers, so that every layout can divide it",
+        )
     mixture.mix = partial(mixed, tp, outside)
     return [weight for module in mixture.modules() for weight in _divide_weights(module, tp)]
 
@@ -30,6 +41,8 @@ def _divide_weights(module: nn.Module, tp: DeviceMesh) -> Iterator[tuple[nn.Modu
     for name, division in getattr(module, "divisions", {}).items():
         linear = isinstance(getattr(module, name), nn.Module)
         owner, weight = (getattr(module, name), "weight") if linear else (module, name)
+        if getattr(owner, "bias", None) is not None:
+            raise UserError(f"tp of {type(module).__name__}: inside a mixture {name} has a bias, which every rank would add")
         keep(owner, weight, -1 if (division == "column") != linear else -2, tp)
         yield owner, weight, float(tp.size())
 
