@@ -15,10 +15,15 @@ def cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
     """Mean negative log likelihood of int64 targets (n,) under logits (n, V), in fp32 at least.
 
     torch's backward pass on a CPU fills a matrix of zeros, then makes a second one. `_CpuCrossEntropy` turns the log-probabilities that the
-    forward pass kept into the gradient where they lie. It is not for compilers, which fuse these passes themselves.
+    forward pass kept into the gradient where they lie. It is not for compilers, which fuse these passes themselves. Of logits that ranks
+    have shares of the loss is a plain number, so that other terms can be added to it.
     """
     wide = logits if logits.dtype.itemsize >= 4 else logits.float()
-    if not wide.is_cpu or isinstance(wide, DTensor) or torch.compiler.is_compiling():
+    if isinstance(wide, DTensor):
+        shared: Any = functional.cross_entropy(wide, targets)
+        whole: Tensor = shared.full_tensor()
+        return whole
+    if not wide.is_cpu or torch.compiler.is_compiling():
         return functional.cross_entropy(wide, targets)
     loss: Tensor = _CpuCrossEntropy.apply(wide, targets)  # type: ignore[no-untyped-call]  # torch has no types here
     return loss

@@ -5,20 +5,29 @@ of it rescaled to sum to 1. No token is dropped. docs/layouts.md says what exper
 """
 
 from collections.abc import Callable
-from typing import Any, TypeAlias
+from typing import Any, ClassVar, TypeAlias
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from ._blocks import Divisions
 from ._llama_blocks import GatedMLP
 
 Dispatch: TypeAlias = Callable[["Experts", Tensor, Tensor], Tensor]
 """`dispatch(experts, tokens, chosen)`: tokens (n, h), experts int64 (n, k) -> (n, k, h), what each chosen expert makes of each token."""
+Route: TypeAlias = Callable[[Tensor], tuple[Tensor, Tensor]]
+"""`route(x)`: (b, s, h) -> weights (n, k) and chosen experts int64 (n, k) of its n = b·s tokens."""
+Combine: TypeAlias = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""`combine(x, weights, chosen)`: (b, s, h) -> (b, s, h), each token's chosen experts, weighted, and the shared one, added up."""
+Mix: TypeAlias = Callable[[Route, Combine, Tensor], Tensor]
+"""`mix(route, combine, x)`: (b, s, h) -> (b, s, h), x routed and what was chosen combined."""
 
 
 class Experts(nn.Module):
     """E gated MLPs without biases, their weights stacked: `gate` and `up` (E, h, f), `down` (E, f, h)."""
+
+    divisions: ClassVar[Divisions] = {"gate": "column", "up": "column", "down": "row"}
 
     def __init__(self, count: int, hidden: int, inner: int) -> None:
         super().__init__()
@@ -96,6 +105,11 @@ def unchanged(x: Tensor) -> Tensor:
     return x
 
 
+def at_once(route: Route, combine: Combine, x: Tensor) -> Tensor:
+    """Mix where one rank has experts of whole width."""
+    return combine(x, *route(x))
+
+
 class MixtureOfExperts(nn.Module):
     """(b, s, h) -> (b, s, h). After a forward pass `balance` is the load-balancing loss of its tokens: collect it with `balance_loss`."""
 
@@ -106,16 +120,23 @@ class MixtureOfExperts(nn.Module):
         self.topk = topk
         self.dispatch: Dispatch = here
         self.average: Callable[[Tensor], Tensor] = unchanged
+        self.mix: Mix = at_once
         self.balance: Tensor | None = None
 
     def forward(self, x: Tensor) -> Tensor:
         """Each token's k experts, weighted, and the shared expert where there is one."""
-        tokens = x.flatten(0, -2)
-        logits = self.router(tokens)
+        return self.mix(self._routed, self._combined, x)
+
+    def _routed(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """The weights of each token's k experts, rescaled to sum to 1, and which they are, (n, k) each."""
+        logits = self.router(x.flatten(0, -2))
         shares = logits.softmax(-1, dtype=logits.dtype if logits.dtype.itemsize > 4 else torch.float32)
         weights, chosen = shares.topk(self.topk)
         self.balance = self._balance(shares, chosen)
-        weights = (weights / weights.sum(-1, keepdim=True)).to(x.dtype)
+        return (weights / weights.sum(-1, keepdim=True)).to(x.dtype), chosen
+
+    def _combined(self, x: Tensor, weights: Tensor, chosen: Tensor) -> Tensor:
+        tokens = x.flatten(0, -2)
         y = (self.dispatch(self.experts, tokens, chosen) * weights.unsqueeze(-1)).sum(1)
         if self.shared is not None:
             y = y + self.shared(tokens)

@@ -113,6 +113,7 @@ def _moe_block(config: Config, layer: Layer, e: float) -> Block:
         count=config.layers,
         parameters=attention + 2 * h + h * config.experts + 3 * h * config.shared_mlp + experts,
         expert_parameters=experts,
+        undivided_parameters=2 * h + h * config.experts,  # two norms, and the router
         operators=(*attention_operators(layer, e), *_expert_operators(config, layer.tokens, e)),
         activation_bytes=_activation_bytes(config, layer, e),
         output_bytes=e * layer.tokens * h,

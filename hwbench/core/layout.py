@@ -63,6 +63,16 @@ class Layout(Value):
         return self.dp * self.fsdp
 
     @property
+    def expert_shards(self) -> int:
+        """Ranks of fsdp that share out the experts which ep left to each: fsdp/ep, and 1 where ep takes them all."""
+        return max(1, self.fsdp // self.ep)
+
+    @property
+    def expert_copies(self) -> int:
+        """Ranks that have the same share of the experts, and average its gradients: dp·fsdp·cp over those that have different ones."""
+        return self.data_ranks * self.cp // (self.ep * self.expert_shards)
+
+    @property
     def stages(self) -> int:
         """How many ranks the model's layers are cut up for: those of a pipeline, or of whole layers on devices."""
         return self.pp * self.place

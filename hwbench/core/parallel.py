@@ -41,6 +41,8 @@ class Transfer(Value):
     during: Literal["forward", "backward"] | None = None
     """The pass that contains it, where one does: full recomputation repeats those of the forward pass."""
     why: str = ""
+    spacing: int = 1
+    """By how many ranks of the axis one rank of the group is away from the next: 1 where they are neighbours."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +57,7 @@ class Step:
     loss: Callable[..., torch.Tensor]
     """`loss(module, *inputs)` of one micro-batch: the mean over the rank's items."""
     optimizer: Callable[[list[torch.nn.Parameter]], Optimizer]
-    """Makes the optimizer of parameters that are all plain tensors, or all DTensors of one mesh."""
+    """Makes the optimizer of parameters that are all plain tensors, of the same ranks, or all DTensors of one mesh."""
     passes: Callable[[Step], Callable[[], torch.Tensor]]
     """From the step, divided by all axes, to what does the forward and backward passes of all micro-batches: gradients as means over
     samples into `.grad`; returns the mean loss, cut from its graph, and 0 on ranks that have none."""
@@ -66,7 +68,11 @@ class Step:
     stages: int = 1
     """Stages the model is cut into; ranks of different stages have different parameters."""
     spread: tuple[tuple[torch.nn.Module, str, float], ...] = ()
-    """Parameters, by module and name, of which so many ranks of a stage have different shares (less than 1: other stages have them too)."""
+    """Parameters, by module and name, of which so many ranks of a stage have different shares (less than 1: other stages have them too).
+    One that is named twice is divided twice."""
+    apart: tuple[tuple[torch.nn.Module, DeviceMesh], ...] = ()
+    """Modules that not all ranks of dp, cp and fsdp have in common, each with those that do: of dimensions `copies` and `shards`. FSDP
+    shares it out among shards, if there are several, and completes its gradients; otherwise `settle` does."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,45 +10,74 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.distributed import ProcessGroup
 from torch.distributed.device_mesh import DeviceMesh
+from torch.distributed.tensor import Shard
 
-from hwbench.core.parallel import Step
+from hwbench.core.layout import Layout
+from hwbench.core.parallel import MESH_AXES, Step
+
+from ._models import keep, mixtures
+
+_OTHER_AXES = ("pp", "tp", "branches", "place")
+"""Axes whose ranks have other experts, or other parts of them, whatever ep does."""
 
 
-def divided(step: Step, data: DeviceMesh, degree: int) -> Step:
-    """The step with each mixture's experts shared by `degree` neighbours of the data ranks, their gradients averaged over the others."""
-    mesh = DeviceMesh(data.device_type, data.mesh.view(-1, degree), mesh_dim_names=("sharing", "ep"))
-    ep = mesh["ep"]
-    mixtures: list[Any] = [m for part in step.parts for m in part.modules() if hasattr(m, "dispatch") and hasattr(m, "experts")]
-    for mixture in mixtures:
-        keep(mixture.experts, ep.get_local_rank(), degree)
+def divided(step: Step, mesh: DeviceMesh, layout: Layout) -> Step:
+    """The step with each mixture's experts shared by ep neighbours of the data ranks.
+
+    Where this leaves FSDP some ranks, it shares the experts out further and completes their gradients (`sharded`). Otherwise they are
+    averaged here, over the ranks that have the same experts.
+    """
+    ranks = expert_mesh(mesh, layout)
+    ep, alike, found = ranks["ep"], ranks["copies", "shards"], mixtures(step.parts)
+    for mixture in found:
+        for name, _ in list(mixture.experts.named_parameters(recurse=False)):
+            keep(mixture.experts, name, 0, ep)
         mixture.dispatch = partial(exchange, ep.get_group())
-    experts = [mixture.experts for mixture in mixtures]
-    settle = _averaged(experts, mesh["sharing"], data.size())
-    spread = ((module, name, float(degree)) for module in experts for name, _ in module.named_parameters())
-    return replace(step, settle=(*step.settle, settle), spread=(*step.spread, *spread))
+    experts = [mixture.experts for mixture in found]
+    spread = ((module, name, float(layout.ep)) for module in experts for name, _ in module.named_parameters())
+    apart = tuple((module, alike) for module in experts)
+    settle = (_averaged(experts, ranks["copies"], layout.data_ranks * layout.cp),) if layout.expert_shards == 1 else ()
+    return replace(step, spread=(*step.spread, *spread), apart=apart, settle=(*step.settle, *settle))
 
 
-def keep(experts: nn.Module, place: int, ranks: int) -> None:
-    """Leave in a module of stacked experts, (E, …) each, only this rank's E / ranks of them."""
-    for name, parameter in list(experts.named_parameters(recurse=False)):
-        share = parameter.detach().chunk(ranks)[place].clone()
-        experts.register_parameter(name, nn.Parameter(share))
+def expert_mesh(mesh: DeviceMesh, layout: Layout) -> DeviceMesh:
+    """All ranks in four dimensions: `ep` neighbours among dp·fsdp, the `shards` of FSDP that ep leaves, `copies` of one share, others."""
+    used = [axis for axis in MESH_AXES if getattr(layout, axis) > 1]
+    ranks = mesh.mesh.permute([used.index(axis) for axis in (*_OTHER_AXES, "cp", "dp", "fsdp") if axis in used])
+    shape = (-1, layout.expert_copies, layout.expert_shards, layout.ep)
+    return DeviceMesh(mesh.device_type, ranks.reshape(shape), mesh_dim_names=("others", "copies", "shards", "ep"))
 
 
-def _averaged(experts: list[nn.Module], sharing: DeviceMesh, data_ranks: int) -> Callable[[], None]:
-    """Gradients of experts as means over the global batch: they are sums over the samples of the ranks that sent tokens."""
-    parameters = [p for module in experts for p in module.parameters()]
-    group = sharing.get_group() if sharing.size() > 1 else None
+def _averaged(experts: list[nn.Module], copies: DeviceMesh, ranks: int) -> Callable[[], None]:
+    """Gradients of experts as means over the `ranks` that have tokens: they are sums over the samples of the ranks that sent tokens."""
+    group = copies.get_group() if copies.size() > 1 else None
 
     @torch.no_grad()
     def complete() -> None:
-        for parameter in parameters:
+        for parameter in (p for module in experts for p in module.parameters()):  # looked up now: tp may have divided them since
             if parameter.grad is not None:
-                parameter.grad /= data_ranks
+                parameter.grad /= ranks
                 if group is not None:
                     dist.all_reduce(parameter.grad, group=group)
 
     return complete
+
+
+def sharded(step: Step, layout: Layout, *, reshard: bool) -> None:
+    """Experts shared out by FSDP among the ranks that ep left over; their gradients are means over all ranks that have tokens."""
+    from torch.distributed.fsdp import fully_shard
+
+    for module, ranks in step.apart if layout.expert_shards > 1 else ():
+        over = ranks if layout.expert_copies > 1 else ranks["shards"]
+        placement = partial(_even, layout.expert_shards)
+        wrapped: Any = fully_shard(module, mesh=over, reshard_after_forward=reshard, shard_placement_fn=placement)
+        wrapped.set_gradient_divide_factor(float(layout.data_ranks * layout.cp))
+        wrapped.set_force_sum_reduction_for_comms(True)  # gloo has no sum of scaled numbers
+
+
+def _even(ranks: int, parameter: nn.Parameter) -> Shard:
+    """The first dimension that so many ranks share evenly: a rank's experts, or a width of each; padded where none is."""
+    return Shard(next((i for i, size in enumerate(parameter.shape) if size % ranks == 0), 0))
 
 
 def exchange(group: ProcessGroup, experts: nn.Module, tokens: Tensor, chosen: Tensor) -> Tensor:

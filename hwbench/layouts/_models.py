@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from torch import nn
+    from torch.distributed.device_mesh import DeviceMesh
 
     from hwbench.core.workload import Block, Cost
 
@@ -41,6 +42,19 @@ def shares_tensor(one: nn.Module, other: nn.Module) -> bool:
     """Whether two modules have a parameter in common: tied weights."""
     mine = {id(p) for p in one.parameters()}
     return any(id(p) in mine for p in other.parameters())
+
+
+def mixtures(parts: Iterable[nn.Module]) -> list[Any]:
+    """The mixtures of experts in parts of a model, known by what docs/layouts.md says that they offer."""
+    return [m for part in parts for m in part.modules() if hasattr(m, "dispatch") and hasattr(m, "experts")]
+
+
+def keep(module: nn.Module, name: str, dim: int, ranks: DeviceMesh) -> None:
+    """Leave of one of a module's own parameters only this rank's share, along a dimension that the ranks share evenly."""
+    import torch
+
+    share = module.get_parameter(name).detach().chunk(ranks.size(), dim)[ranks.get_local_rank()]
+    module.register_parameter(name, torch.nn.Parameter(share.clone(memory_format=torch.contiguous_format)))
 
 
 def groups(part: nn.Module) -> Iterator[list[nn.Module]]:

@@ -52,14 +52,19 @@ def share_means(step: Step, mesh: DeviceMesh, layout: Layout) -> None:
         module.__dict__["average"] = average
 
 
+def apart(step: Step) -> set[torch.nn.Parameter]:
+    """The parameters that not all ranks have in common, and whose gradients are completed elsewhere."""
+    return {p for module, _ in step.apart for p in module.parameters()}
+
+
 def _wrapped(step: Step, ranks: DeviceMesh) -> Step:
     """Each part under DistributedDataParallel; gradients live in its buckets, so that they aren't copied."""
     from torch.nn.parallel import DistributedDataParallel
 
-    alone = {id(module.get_parameter(name)) for module, name, share in step.spread if share > 1}
+    alone = apart(step)
     wrapped = []
     for part in step.parts:
-        names = [name for name, p in part.named_parameters() if id(p) in alone]  # ranks don't have them in common
+        names = [name for name, p in part.named_parameters() if p in alone]
         DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(part, names)  # type: ignore[no-untyped-call]
         wrapped.append(DistributedDataParallel(part, process_group=ranks.get_group(), gradient_as_bucket_view=True))
 
@@ -81,10 +86,11 @@ def _replicated(step: Step, ranks: DeviceMesh) -> Step:
     from torch.distributed._composable.replicate_with_fsdp import replicate as replicate_module
 
     parts: list[Any] = list(step.parts)
+    alone = apart(step)
     for part in parts:
         for modules in groups(part):
-            replicate_module(modules if len(modules) > 1 else modules[0], mesh=ranks)
-        replicate_module(part, mesh=ranks)
+            replicate_module(modules if len(modules) > 1 else modules[0], mesh=ranks, ignored_params=alone)
+        replicate_module(part, mesh=ranks, ignored_params=alone)
 
     @contextmanager
     def unfinished() -> Iterator[None]:

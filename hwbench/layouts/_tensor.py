@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from ._models import mixtures
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
@@ -19,19 +21,33 @@ if TYPE_CHECKING:
     from hwbench.core.parallel import Step
     from hwbench.core.workload import Division
 
+    from ._mixtures import Shares
 
-def divide(part: nn.Module, tp: DeviceMesh, layout: Layout) -> None:
-    """Divide a model, or a stage of one, in place. Parameters become DTensors; activations stay plain tensors between modules."""
+
+def divide(part: nn.Module, tp: DeviceMesh, layout: Layout) -> Shares:
+    """Divide a model, or a stage of one, in place. Parameters become DTensors; activations stay plain tensors between modules.
+
+    What mixtures of experts have divided stays plain: that is named in the result.
+    """
+    from torch.distributed.tensor import Replicate, Shard
+
+    from ._mixtures import divide_mixture
+
     ties = list(_ties(part))
+    outside = Shard(1) if layout.sp else Replicate()
+    found = mixtures([part])
+    shares = [share for mixture in found for share in divide_mixture(mixture, tp, outside)]
+    inside = {id(module) for mixture in found for module in mixture.modules()}
     for module in list(part.modules()):
         divisions: Mapping[str, Division] = getattr(module, "divisions", {})
-        if divisions:
-            _divide_children(module, divisions, tp, layout)
+        if divisions and id(module) not in inside:
+            _divide_children(module, divisions, tp, outside, layout)
     if layout.sp:
-        _divide_sequence(part, tp)
+        _divide_sequence(part, tp, inside)
     for (owner, name), *others in ties:
         for module, attribute in others:
             module.register_parameter(attribute, getattr(owner, name))
+    return shares
 
 
 def _ties(part: nn.Module) -> Iterator[list[tuple[nn.Module, str]]]:
@@ -43,12 +59,10 @@ def _ties(part: nn.Module) -> Iterator[list[tuple[nn.Module, str]]]:
     yield from (found for found in places.values() if len(found) > 1)
 
 
-def _divide_children(module: nn.Module, divisions: Mapping[str, Division], tp: DeviceMesh, layout: Layout) -> None:
+def _divide_children(module: nn.Module, divisions: Mapping[str, Division], tp: DeviceMesh, outside: Any, layout: Layout) -> None:
     """Divide a module's children. An input becomes one DTensor that all column products share, so that their gradients are summed once."""
-    from torch.distributed.tensor import Replicate, Shard
     from torch.distributed.tensor.parallel import parallelize_module
 
-    outside = Shard(1) if layout.sp else Replicate()
     plan = {name: _style(getattr(module, name), division, outside, layout) for name, division in divisions.items()}
     parallelize_module(module, tp, plan, src_data_rank=None)
     if "column" in divisions.values():
@@ -83,12 +97,15 @@ def _style(child: nn.Module, division: Division, outside: Any, layout: Layout) -
     return ColwiseParallel(output_layouts=Replicate() if whole else Shard(-1), use_local_output=whole)
 
 
-def _divide_sequence(part: nn.Module, tp: DeviceMesh) -> None:
-    """Norms of layers work on shares of the sequence; the embedding hands out shares, and the head gathers them."""
+def _divide_sequence(part: nn.Module, tp: DeviceMesh, inside: set[int]) -> None:
+    """Norms of layers work on shares of the sequence; the embedding hands out shares, and the head gathers them.
+
+    Mixtures gather what they need: what is `inside` them, by id, is left alone.
+    """
     from torch.distributed.tensor import Replicate, Shard
     from torch.distributed.tensor.parallel import SequenceParallel, parallelize_module
 
-    divided = {id(getattr(m, name)) for m in part.modules() for name in getattr(m, "divisions", {})}
+    divided = inside | {id(getattr(m, name)) for m in part.modules() for name in getattr(m, "divisions", {})}
     for module in part.get_submodule("layers").modules():
         if id(module) not in divided and next(module.parameters(recurse=False), None) is not None:
             parallelize_module(module, tp, SequenceParallel(use_local_output=True))

@@ -35,10 +35,9 @@ def sample_tokens(cost: Cost) -> float:
     return cost.items / cost.accumulation
 
 
-def held_bytes(block: Block, cost: Cost, layout: Layout) -> float:
-    """Bytes of one block's weights that a rank computes with: divided by tp, its experts by tp·ep; FSDP has gathered the rest."""
-    experts = block.expert_parameters / (layout.tp * layout.ep)
-    return dense_bytes(block, cost, layout) + experts * element_bytes(cost)
+def expert_block_bytes(block: Block, cost: Cost, layout: Layout) -> float:
+    """Bytes of the experts of one block that a rank computes with: divided by tp·ep; FSDP has gathered the rest."""
+    return block.expert_parameters / (layout.tp * layout.ep) * element_bytes(cost)
 
 
 def dense_bytes(block: Block, cost: Cost, layout: Layout) -> float:
@@ -80,6 +79,12 @@ def expert_bytes(cost: Cost, layout: Layout) -> float:
     """Bytes of experts' weights on an average stage that a rank computes with."""
     experts = sum(block.count * block.expert_parameters for block in cost.blocks)
     return experts * element_bytes(cost) / (layout.tp * layout.pp * layout.ep)
+
+
+def chosen_experts(block: Block, cost: Cost) -> float:
+    """Experts a token goes to: rows that all experts together multiply over the tokens of the micro-batch."""
+    rows = max((op.m * op.batch for op in block.operators if op.division == "expert" and op.m is not None), default=0)
+    return max(1.0, rows / sample_tokens(cost))
 
 
 def experts_of(block: Block) -> int:

@@ -64,7 +64,7 @@ def _gradients(cost: Cost, layout: Layout) -> tuple[Transfer, ...]:
     """Every rank of the ring has the same weights and other tokens, so their gradients are averaged like those of data parallel ranks."""
     if not cost.training:
         return ()
-    size = (stage_bytes(cost, layout) + expert_bytes(cost, layout)) / layout.fsdp
+    size = stage_bytes(cost, layout) / layout.fsdp + expert_bytes(cost, layout) / layout.expert_shards
     why = "gradients, of which each rank saw a share of the sequence"
     return (Transfer(collective="all_reduce", axis="cp", ranks=layout.cp, message_bytes=size, count=1, overlaps="backward", why=why),)
 

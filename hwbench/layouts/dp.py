@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+from msgspec.structs import replace
+
 from hwbench.core.parallel import Split, Step, Transfer
 
 from . import zero
@@ -24,16 +26,15 @@ def communication(cost: Cost, layout: Layout) -> tuple[Transfer, ...]:
 
     Gradients have the bytes of the model's dtype, and a rank has those of the parameters it holds: divided by tp·pp, and by fsdp
     (hybrid sharding averages the shards). Context parallel ranks have other tokens too, and take part in the same all_reduce. Experts that
-    ep divides are so instead of by as much of dp·fsdp, and averaged over the dp·fsdp/ep ranks that share them. What ZeRO sends instead
-    or beside is in zero.py.
+    ep shares out are averaged by themselves, over the ranks that have the same ones. What ZeRO sends instead or beside is in zero.py.
     """
     if not cost.training or layout.dp == 1:
         return ()
-    experts, sharing = expert_bytes(cost, layout), layout.data_ranks // layout.ep
-    with_others = experts if layout.ep == 1 else 0.0
-    transfers = _averaged((stage_bytes(cost, layout) + with_others) / layout.fsdp, layout.dp * layout.cp, layout, "gradients")
-    if experts and layout.ep > 1 and sharing > 1:
-        transfers += _averaged(experts, sharing, layout, "gradients of experts")
+    dense, experts = stage_bytes(cost, layout) / layout.fsdp, expert_bytes(cost, layout) / layout.expert_shards
+    transfers = _averaged(dense + (experts if layout.ep == 1 else 0.0), layout.dp * layout.cp, layout, "gradients")
+    if experts and layout.ep > 1 and layout.expert_copies > 1:
+        averaged = _averaged(experts, layout.expert_copies, layout, "gradients of experts")
+        transfers += tuple(replace(one, spacing=max(1, layout.ep // layout.fsdp)) for one in averaged)
     return transfers + routing_means(cost, layout, "dp")
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from hwbench.core.parallel import Split, Step, Transfer
 
 from ._models import has_experts, indivisible
-from ._volumes import boundary_bytes, experts_of, passes
+from ._volumes import chosen_experts, experts_of, passes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -25,7 +25,7 @@ def communication(cost: Cost, layout: Layout) -> tuple[Transfer, ...]:
     """`ep_all_to_alls` exchanges a block in the forward and as many in the backward pass; nothing hides them.
 
     A rank sends each of its tokens to as many experts as the router chose (GShard, Lepikhin et al. 2020, arXiv:2006.16668). Experts are
-    taken to be evenly loaded.
+    taken to be evenly loaded. Ranks of tp have parts of the same experts, and each sends the same tokens whole.
     """
     if layout.ep == 1:
         return ()
@@ -40,7 +40,7 @@ def _tokens(block: Block, cost: Cost, layout: Layout, direction: Literal["forwar
         collective="all_to_all",
         axis="ep",
         ranks=layout.ep,
-        message_bytes=_chosen(block, cost) * boundary_bytes(block, layout),
+        message_bytes=chosen_experts(block, cost) * block.output_bytes / layout.cp,
         count=block.ep_all_to_alls * passes(block, cost, layout),
         during=direction,
         why=f"tokens of {block.name} to their experts, {direction} pass",
@@ -60,17 +60,11 @@ def _counts(block: Block, cost: Cost, layout: Layout) -> Transfer:
     )
 
 
-def _chosen(block: Block, cost: Cost) -> float:
-    """Experts a token goes to: rows that all experts together multiply over the tokens of the micro-batch."""
-    rows = max((op.m * op.batch for op in block.operators if op.division == "expert" and op.m is not None), default=0)
-    return max(1.0, rows * cost.accumulation / cost.items)
-
-
 def split(step: Step, mesh: DeviceMesh, layout: Layout) -> Step:
     """Each rank of `ep` neighbours among the data ranks keeps its share of the experts; dispatch goes through all-to-alls."""
     from ._experts import divided
 
-    return divided(step, mesh["dp"], layout.ep)
+    return divided(step, mesh, layout)
 
 
 def refusal(layout: Layout, config: Mapping[str, Any], cost: Cost) -> str:
@@ -79,9 +73,8 @@ def refusal(layout: Layout, config: Mapping[str, Any], cost: Cost) -> str:
         return "it has no experts to share out"
     if uneven := indivisible(config, layout.ep, "experts"):
         return f"ep={layout.ep} does not divide {uneven}"
-    others = [axis for axis in ("fsdp", "cp", "pp", "tp") if getattr(layout, axis) > 1]
-    if others:
-        return f"experts live on the ranks of dp here, with every expert whole; {others[0]} beside ep is planned only"
+    if layout.fsdp % layout.ep and layout.ep % layout.fsdp:
+        return f"experts go to neighbours among the ranks of fsdp: of ep={layout.ep} and fsdp={layout.fsdp} one has to divide the other"
     return ""
 
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, Literal
 
+from msgspec.structs import replace
+
 from hwbench.core.parallel import Collective, Split, Step, Transfer
 
 from ._models import groups
-from ._replicas import share_means
-from ._volumes import element_bytes, held_bytes, passes, routing_means, tied_table
+from ._replicas import apart, share_means
+from ._volumes import dense_bytes, element_bytes, expert_block_bytes, passes, routing_means, tied_table
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -27,7 +29,8 @@ def communication(cost: Cost, layout: Layout) -> tuple[Transfer, ...]:
 
     `reshard=no` keeps the gathered weights until the backward pass, which saves the second all_gather. All are done for each micro-batch,
     as PyTorch's FSDP does unless told otherwise, and can hide behind the pass they belong to (Zhao et al. 2023, arXiv:2304.11277).
-    A message is the block as tp and ep have divided it. A pipeline gathers once a step and scatters once, as torch's schedules do.
+    A message is the block as tp has divided it. Experts that ep shares out go by themselves, over the ranks that it leaves, if there are
+    several. A pipeline gathers once a step and scatters once, as torch's schedules do.
     """
     if layout.fsdp == 1:
         return ()
@@ -36,7 +39,19 @@ def communication(cost: Cost, layout: Layout) -> tuple[Transfer, ...]:
 
 
 def _block(block: Block, cost: Cost, layout: Layout) -> Iterator[Transfer]:
-    size, piped = held_bytes(block, cost, layout), layout.pp > 1
+    dense, experts = dense_bytes(block, cost, layout), expert_block_bytes(block, cost, layout)
+    if layout.ep == 1:
+        yield from _group(block, cost, layout, dense + experts, "")
+        return
+    yield from _group(block, cost, layout, dense, "")
+    if experts and layout.expert_shards > 1:
+        for transfer in _group(block, cost, layout, experts, "experts of "):
+            yield replace(transfer, ranks=layout.expert_shards, spacing=layout.ep)
+
+
+def _group(block: Block, cost: Cost, layout: Layout, size: float, what: str) -> Iterator[Transfer]:
+    """What is sent of weights that are gathered and scattered together."""
+    piped = layout.pp > 1
     count = block.count / layout.pp if piped else passes(block, cost, layout)
     for direction in ("forward", "backward") if cost.training else ("forward",):
         if direction == "backward" and (piped or not layout.reshard):
@@ -48,7 +63,7 @@ def _block(block: Block, cost: Cost, layout: Layout) -> Iterator[Transfer]:
             message_bytes=size,
             count=count,
             overlaps="backward" if direction == "backward" else "forward",
-            why=f"weights of {block.name} for the {direction} pass",
+            why=f"weights of {what}{block.name} for the {direction} pass",
         )
     if cost.training:
         yield Transfer(
@@ -58,7 +73,7 @@ def _block(block: Block, cost: Cost, layout: Layout) -> Iterator[Transfer]:
             message_bytes=size,
             count=count,
             overlaps="backward",
-            why=f"gradients of {block.name}",
+            why=f"gradients of {what}{block.name}",
         )
 
 
@@ -84,7 +99,8 @@ def _second_table(cost: Cost, layout: Layout) -> tuple[Transfer, ...]:
 
 
 def split(step: Step, mesh: DeviceMesh, layout: Layout) -> Step:
-    """FSDP2: each layer, and embedding and head, gathered by itself; hybrid where dp or cp is in use too.
+    """FSDP2: each layer, and embedding and head, gathered by itself; hybrid where dp or cp is in use too. Of a layer with experts that ep
+    shares out these are gathered by themselves, over the ranks that ep leaves.
 
     A pipeline keeps the weights through its step, as torch's schedules do, whatever `reshard` says.
     """
@@ -94,10 +110,16 @@ def split(step: Step, mesh: DeviceMesh, layout: Layout) -> Step:
     over = tuple(axis for axis in ("dp", "cp") if getattr(layout, axis) > 1)
     ranks = mesh[(*over, "fsdp")] if over else mesh["fsdp"]
     reshard = layout.reshard and layout.pp == 1
+    if step.apart:
+        from ._experts import sharded
+
+        sharded(step, layout, reshard=reshard)
+    alone = apart(step)
     for part in step.parts:
         for modules in groups(part):
-            fully_shard(modules if len(modules) > 1 else modules[0], mesh=ranks, reshard_after_forward=reshard)
-        fully_shard(part, mesh=ranks, reshard_after_forward=False)
+            together = modules if len(modules) > 1 else modules[0]
+            fully_shard(together, mesh=ranks, reshard_after_forward=reshard, ignored_params=alone)
+        fully_shard(part, mesh=ranks, reshard_after_forward=False, ignored_params=alone)
     return step
 
 
@@ -105,8 +127,6 @@ def refusal(layout: Layout, config: Mapping[str, Any], cost: Cost) -> str:  # no
     """Parameters are padded where they don't divide, so that every model can be sharded."""
     if layout.dp > 1 and layout.cp > 1:
         return "hybrid sharding replicates over one axis: give fsdp with dp, or fsdp with cp"
-    if layout.ep > 1:
-        return "experts would be divided twice: give dp=N,ep=N, or fsdp without ep"
     return ""
 
 

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 from hwbench.core.parallel import Collective, Split, Step, Transfer
 
-from ._models import has_experts, indivisible, is_recurrent, translates
+from ._models import indivisible, is_recurrent, translates
 from ._tensor import complete_gradients, divide, parallel_loss
-from ._volumes import element_bytes, passes, sample_tokens
+from ._volumes import chosen_experts, element_bytes, experts_of, passes, sample_tokens
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -30,7 +30,8 @@ def communication(cost: Cost, layout: Layout) -> tuple[Transfer, ...]:
     Nothing hides them: the next product waits (Shoeybi et al. 2019, arXiv:1909.08053). With `sp=yes` each is a reduce_scatter and an
     all_gather of the same bytes (Korthikanti et al. 2022, arXiv:2205.05198, section 4.2.2). A divided token table sums its rows in the
     forward pass only, and the vocabulary projection its operand's gradient in the backward pass; its logits are gathered, unless
-    `loss=parallel` leaves them divided: then the loss sums three numbers a row.
+    `loss=parallel` leaves them divided: then the loss sums three numbers a row. Experts are divided inside, and summed once a layer, with
+    the shared one; gradients of what the router weighted them with are partial sums too.
     """
     if layout.tp == 1:
         return ()
@@ -56,6 +57,9 @@ def _layer(block: Block, cost: Cost, layout: Layout) -> Iterator[Transfer]:
         for collective in collectives:
             if cost.training or direction == "forward":
                 yield _sent(collective, block, size / block.tp_all_reduces, cost, layout, direction, "activations", block.tp_all_reduces)
+    if experts_of(block) and cost.training:
+        weights = element_bytes(cost) * sample_tokens(cost) * chosen_experts(block, cost)
+        yield _sent("all_reduce", block, weights, cost, layout, "backward", "gradients of the routers' weights")
     size = block.count / layout.pp * _norm_parameters(block, cost) * element_bytes(cost)
     if size and layout.sp and cost.training:
         why = f"gradients of the norms of {block.name}, of which each rank saw a share of the sequence"
@@ -65,10 +69,11 @@ def _layer(block: Block, cost: Cost, layout: Layout) -> Iterator[Transfer]:
 def _sums(block: Block, cost: Cost) -> dict[Pass, float]:
     """Bytes of a layer that are partial sums on each rank: results of row products, and gradients of what column products multiply.
 
-    Gate and up multiply the same. Without an operator for each sum, every one is taken to be as large as the block's output.
+    Gate and up multiply the same. Without an operator for each sum, every one is taken to be as large as the block's output; so it is where
+    experts and a shared one are joined in one.
     """
     rows, columns = ([op for op in block.operators if op.kind == "matmul" and op.division == way] for way in ("row", "column"))
-    if len(rows) != block.tp_all_reduces:
+    if len(rows) != block.tp_all_reduces or experts_of(block):
         whole = block.tp_all_reduces * block.output_bytes
         return {"forward": whole, "backward": whole}
     gated = any(op.name == "gate" for op in columns)
@@ -112,10 +117,13 @@ def _sent(
 
 
 def split(step: Step, mesh: DeviceMesh, layout: Layout) -> Step:
-    """Each part's modules divided by `parallelize_module` as their `divisions` say; with sp=yes norms work on shares of the sequence."""
+    """Each part's modules divided by `parallelize_module` as their `divisions` say, mixtures of experts by _mixtures.py.
+
+    With sp=yes norms work on shares of the sequence.
+    """
     tp = mesh["tp"]
-    for part in step.parts:
-        divide(part, tp, layout)
+    shares = [share for part in step.parts for share in divide(part, tp, layout)]
+    step = replace(step, spread=(*step.spread, *shares))
     if layout.loss == "parallel":
         step = parallel_loss(step)
     return step if layout.fsdp > 1 else replace(step, settle=(complete_gradients(step, tp), *step.settle))
@@ -128,13 +136,12 @@ def refusal(layout: Layout, config: Mapping[str, Any], cost: Cost) -> str:
             "a recurrent layer needs all hidden units of the step before at every step: tp would send a small message a step and layer, "
             "and torch's tensor parallelism has no plan for fused recurrent layers"
         )
-    if has_experts(cost):
-        return "the experts' stacked weights are divided by ep; torch's tensor parallelism divides Linear and Embedding only"
     if "buckets" in config:
         return "the learned biases of positions belong to heads, and go to every layer whole"
     if translates(config) and layout.sp:
         return "sp=yes divides one sequence, and its layers have a source and a target"
-    if uneven := indivisible(config, layout.tp, "heads", "kv_heads", "hidden", "mlp", "vocabulary", *(["seq_len"] if layout.sp else [])):
+    widths = ("heads", "kv_heads", "hidden", "mlp", "shared_mlp", "vocabulary")
+    if uneven := indivisible(config, layout.tp, *widths, *(["seq_len"] if layout.sp else [])):
         return f"tp={layout.tp} does not divide {uneven}"
     if layout.sp and layout.cp > 1:
         return "sp=yes and cp both divide the sequence: choose one"

@@ -41,27 +41,34 @@ def _transfer(collective: Any, ranks: int, message_bytes: float, overlaps: Any, 
 
 
 def split(step: Step, mesh: DeviceMesh, layout: Layout) -> Step:  # noqa: ARG001  # every layout has these arguments
-    """The optimizer under ZeroRedundancyOptimizer: each rank keeps state for whole parameters, about as many elements as the others."""
+    """The optimizer under ZeroRedundancyOptimizer: each rank keeps state for whole parameters, about as many elements as the others.
+
+    Experts that ep has shared out have theirs divided over the ranks with the same ones.
+    """
     from torch.distributed.optim import ZeroRedundancyOptimizer
 
-    group, inner = mesh["dp"].get_group(), step.optimizer
+    dp, inner = mesh["dp"], step.optimizer
+    some = {p: ranks["copies"] for module, ranks in step.apart for p in module.parameters()}
 
     def made(parameters: Any, **_: Any) -> torch.optim.Optimizer:
         return inner([p for entry in parameters for p in (entry["params"] if isinstance(entry, dict) else [entry])])
 
     def optimizer(parameters: list[torch.nn.Parameter]) -> torch.optim.Optimizer:
-        return ZeroRedundancyOptimizer(parameters, optimizer_class=made, process_group=group)  # type: ignore[arg-type]
+        ranks = some.get(parameters[0], dp)
+        if ranks.size() == 1:
+            return inner(parameters)
+        return ZeroRedundancyOptimizer(parameters, optimizer_class=made, process_group=ranks.get_group())  # type: ignore[arg-type]
 
     return replace(step, optimizer=optimizer)
 
 
 def refusal(layout: Layout, config: Mapping[str, Any], cost: Cost) -> str:  # noqa: ARG001  # every layout has these arguments
-    """zero=2 and sharding twice have better names; DTensors and experts can't be handed over."""
+    """zero=2 and sharding twice have better names; DTensors can't be handed over."""
     if layout.dp == 1:
         return f"zero={layout.zero} divides the optimizer over dp, which is 1: write dp=N with it"
     if layout.zero == 2:
         return "torch has no ZeRO stage 2 of its own; fsdp=N,reshard=no divides gradients and optimizer in the same way"
-    others = [axis for axis in ("fsdp", "tp", "pp", "ep", "cp") if getattr(layout, axis) > 1]
+    others = [axis for axis in ("fsdp", "tp", "pp", "cp") if getattr(layout, axis) > 1]
     if others:
         return f"torch's ZeroRedundancyOptimizer takes whole parameters only, and {others[0]} leaves others; fsdp=N divides the state too"
     return ""

@@ -51,7 +51,7 @@ def reach(profile: ClusterProfile, layout: Layout, transfer: Transfer) -> Reach:
     """
     if not profile.tiers:
         raise missing(profile, "tiers", found="none")
-    stride = stride_of(layout, transfer.axis)
+    stride = stride_of(layout, transfer.axis) * transfer.spacing
     span = stride * (2 if transfer.collective == "send_recv" else transfer.ranks)
     inner: Tier | None = None
     for tier in profile.tiers:

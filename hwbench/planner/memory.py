@@ -6,7 +6,7 @@ recomputation, Korthikanti et al. 2022 (arXiv:2205.05198).
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from hwbench.core.layout import Layout
 from hwbench.core.prediction import Memory
@@ -29,14 +29,37 @@ LIBRARIES_BYTES = 75 * 2**20
 measured to hold: under tensor parallel and FSDP, and for replicas of a pipeline's stages, which are FSDP's too."""
 
 
-def rank_parameters(cost: Cost, layout: Layout) -> float:
+class Held(NamedTuple):
+    """Parameters of one rank: of the experts, which ep divides, and of all the rest."""
+
+    dense: float
+    experts: float
+
+    @property
+    def all(self) -> float:
+        """Both together."""
+        return self.dense + self.experts
+
+
+def rank_parameters(cost: Cost, layout: Layout) -> Held:
     """Weights that the fullest rank computes with (before FSDP shards them), in parameters."""
-    total = 0.0
-    for block in cost.blocks:
-        dense = (block.parameters - block.expert_parameters) / layout.tp
-        experts = block.expert_parameters / (layout.tp * layout.ep)
-        total += _share(block, layout) * (dense + experts)
-    return total
+    blocks = [(_share(block, layout), _block_parameters(block, layout)) for block in cost.blocks]
+    return Held(sum(share * held.dense for share, held in blocks), sum(share * held.experts for share, held in blocks))
+
+
+def kept_parameters(cost: Cost, layout: Layout, *, zero: bool = False) -> float:
+    """Of these parameters those that the fullest rank keeps between its passes: FSDP shards them, the experts over ranks that ep leaves.
+
+    With `zero` it shares what it keeps with the ranks that have the same.
+    """
+    held = rank_parameters(cost, layout)
+    dense_copies, expert_copies = (layout.dp * layout.cp, layout.expert_copies) if zero else (1, 1)
+    return held.dense / (layout.fsdp * dense_copies) + held.experts / (layout.expert_shards * expert_copies)
+
+
+def _block_parameters(block: Block, layout: Layout) -> Held:
+    divided = block.parameters - block.expert_parameters - block.undivided_parameters
+    return Held(divided / layout.tp + block.undivided_parameters, block.expert_parameters / (layout.tp * layout.ep))
 
 
 def rank_memory(cost: Cost, layout: Layout, *, micro_batches: int, recompute: Recompute, process_bytes: float | None = None) -> Memory:
@@ -44,21 +67,20 @@ def rank_memory(cost: Cost, layout: Layout, *, micro_batches: int, recompute: Re
 
     `process_bytes` is what the process holds beside tensors, BUFFERS_BYTES where None.
     """
-    parameters = rank_parameters(cost, layout)
+    kept = kept_parameters(cost, layout)
     weight = DTYPE_BYTES.get(cost.dtype, 2.0) if cost.dtype not in ("fp8", "mxfp8", "fp4", "nvfp4", "int8") else 2.0
     gradient = min(weight, cost.parameter_state_bytes) if cost.training else 0.0
     state = max(0.0, cost.parameter_state_bytes - gradient) if cost.training else 0.0
-    replicas = layout.dp * layout.cp
     activations = _activations(cost, layout, micro_batches, recompute)
-    tensors = parameters * (weight + gradient + state)
+    whole, sharded = (number * (weight + gradient + state) for number in (rank_parameters(cost, layout).all, kept))
     return Memory(
-        weights_bytes=parameters * weight / layout.fsdp,
-        gradients_bytes=parameters * gradient / layout.fsdp / (replicas if layout.zero >= 2 else 1),
-        optimizer_bytes=parameters * state / layout.fsdp / (replicas if layout.zero >= 1 else 1),
+        weights_bytes=kept * weight,
+        gradients_bytes=kept_parameters(cost, layout, zero=layout.zero >= 2) * gradient,
+        optimizer_bytes=kept_parameters(cost, layout, zero=layout.zero >= 1) * state,
         activations_bytes=activations,
         buffers_bytes=_process_bytes(layout, process_bytes)
         + _gathered(cost, layout, weight)
-        + FRAGMENTATION_FRACTION * min(tensors, tensors / layout.fsdp + activations),
+        + FRAGMENTATION_FRACTION * min(whole, sharded + activations),
     )
 
 
@@ -78,7 +100,7 @@ def _gathered(cost: Cost, layout: Layout, weight: float) -> float:
     """FSDP holds two blocks whole at a time, one in use and one prefetched."""
     if layout.fsdp == 1:
         return 0.0
-    return 2 * weight * max(block.parameters for block in cost.blocks) / layout.tp
+    return 2 * weight * max(_block_parameters(block, layout).all for block in cost.blocks)
 
 
 def _activations(cost: Cost, layout: Layout, micro_batches: int, recompute: Recompute) -> float:

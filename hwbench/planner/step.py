@@ -18,7 +18,7 @@ from hwbench.core.workload import Block, Cost, Operator
 
 from .communication import reach, transfer_time_s
 from .compute import pass_time_s, peak_flops_per_s
-from .memory import Recompute, rank_memory, rank_parameters
+from .memory import Recompute, kept_parameters, rank_memory
 from .pipeline import blocks_on_stage, bubble_slots, check_depth
 
 
@@ -161,9 +161,7 @@ def _hides(profile: ClusterProfile, layout: Layout, transfer: Transfer) -> bool:
 def _optimizer_s(cost: Cost, layout: Layout, profile: ClusterProfile) -> float:
     if not cost.training or not cost.optimizer_operators:
         return 0.0
-    share = rank_parameters(cost, layout) / max(1, cost.parameters) / layout.fsdp
-    if layout.zero >= 1:
-        share /= layout.dp * layout.cp
+    share = kept_parameters(cost, layout, zero=layout.zero >= 1) / max(1, cost.parameters)
     return sum(pass_time_s(profile, op, op.flops * share, op.bytes * share, op.flops * share, "fp32") for op in cost.optimizer_operators)
 
 

@@ -18,8 +18,7 @@ _TINY = 1e-6
 
 def training_step(step: Step, clip_norm: float | None) -> Callable[[], Tensor]:
     """Does one step: forget gradients, passes, clip, update; returns the rank's loss, cut from its graph."""
-    parameters = [p for part in step.parts for p in part.parameters()]
-    optimizers = [step.optimizer(alike) for alike in _kinds(parameters)]
+    optimizers = [step.optimizer(alike) for alike in _kinds(step)]
     passes, clip = step.passes(step), clipping(step, clip_norm)
 
     def run() -> Tensor:
@@ -56,11 +55,12 @@ def accumulated(step: Step) -> Callable[[], Tensor]:
     return run
 
 
-def _kinds(parameters: list[Parameter]) -> list[list[Parameter]]:
-    """Plain parameters and DTensors of each mesh apart: torch's optimizers can't work on a mixture."""
+def _kinds(step: Step) -> list[list[Parameter]]:
+    """Plain parameters that all data ranks have, those that only some have, and DTensors, by mesh: torch's optimizers take no mixture."""
+    some = {p: ranks for module, ranks in step.apart for p in module.parameters()}
     kinds: dict[DeviceMesh | None, list[Parameter]] = {}
-    for p in parameters:
-        kinds.setdefault(p.device_mesh if isinstance(p, DTensor) else None, []).append(p)
+    for p in (p for part in step.parts for p in part.parameters()):
+        kinds.setdefault(p.device_mesh if isinstance(p, DTensor) else some.get(p), []).append(p)
     return list(kinds.values())
 
 
@@ -96,7 +96,10 @@ def clipping(step: Step, clip_norm: float | None) -> Callable[[], None]:
 
 def _shares(step: Step) -> dict[Parameter, float]:
     """Into how many different shares the ranks of a stage have divided each parameter."""
-    special = {id(module.get_parameter(name)): share for module, name, share in step.spread}
+    special: dict[int, float] = {}
+    for module, name, share in step.spread:
+        key = id(module.get_parameter(name))
+        special[key] = special.get(key, 1.0) * share
     return {p: _shards(p) * special.get(id(p), 1.0) for part in step.parts for p in part.parameters()}
 
 

@@ -72,17 +72,29 @@ def whole(step: Step, layout: Layout) -> dict[str, torch.Tensor]:
     for part in step.parts:
         for name, p in part.named_parameters(remove_duplicate=False):
             full = p.full_tensor().detach() if isinstance(p, DTensor) else p.detach()
-            if layout.ep > 1 and ".experts." in name:
-                shares = [torch.empty_like(full) for _ in range(layout.ep)]
-                dist.all_gather(shares, full, group=ep_group(layout))
-                full = torch.cat(shares)
+            for axis, dim in plain_shares(name, layout):
+                shares = [torch.empty_like(full) for _ in range(getattr(layout, axis))]
+                dist.all_gather(shares, full.contiguous(), group=group_of(axis, layout))
+                full = torch.cat(shares, dim)
             found[name.removeprefix("module.").replace(".given.", ".")] = full.clone()
     return found
 
 
+INNER = {"experts.gate": 2, "experts.up": 2, "experts.down": 1, "shared.gate.weight": 0, "shared.up.weight": 0, "shared.down.weight": 1}
+"""The dimensions of a mixture's weights along which tensor parallelism divides them."""
+
+
+def plain_shares(name: str, layout: Layout) -> list[tuple[str, int]]:
+    """The axes that have left a rank a share of a mixture's weight, a plain tensor, and along which dimension."""
+    inner = next((dim for end, dim in INNER.items() if name.endswith(end)), None)
+    shares = [("tp", inner)] if layout.tp > 1 and inner is not None else []
+    return [*shares, ("ep", 0)] if layout.ep > 1 and ".experts." in name else shares
+
+
 @functools.cache
-def ep_group(layout: Layout) -> Any:
-    return DeviceMesh("cpu", torch.arange(layout.world_size).view(-1, layout.ep), mesh_dim_names=("sharing", "ep"))["ep"].get_group()
+def group_of(axis: str, layout: Layout) -> Any:
+    ranks = torch.arange(layout.world_size).view(-1, layout.ep, layout.cp, layout.tp)
+    return DeviceMesh("cpu", ranks, mesh_dim_names=("others", "ep", "cp", "tp"))[axis].get_group()
 
 
 def everywhere(value: Any) -> list[Any]:
@@ -144,15 +156,22 @@ def predicted(workload: str, settings: dict[str, Any], layout: Layout) -> dict[s
 
 def padding(step: Step, layout: Layout) -> float:
     """Bytes by which FSDP rounds up the rows of parameters that its ranks can't share evenly: `communication` knows no shapes."""
-    if layout.fsdp == 1:
-        return 0.0
-    parameters: list[Any] = [p for part in step.parts for p in part.parameters()]
-    return float(sum(-rows(p, layout) % layout.fsdp * 4 * p.shape[1:].numel() for p in parameters))
+    parameters = [p for part in step.parts for p in part.parameters()]
+    return float(sum(-rows(p, layout) % sharing(p) * 4 * p.shape[1:].numel() for p in parameters))
 
 
-def rows(parameter: DTensor, layout: Layout) -> int:
+def sharing(parameter: torch.Tensor) -> int:
+    """Ranks among which FSDP has sharded a parameter's rows."""
+    if not isinstance(parameter, DTensor):
+        return 1
+    placed = dict(zip(parameter.device_mesh.mesh_dim_names or (), parameter.placements, strict=True))
+    return next((parameter.device_mesh[axis].size() for axis in ("fsdp", "shards") if axis in placed and placed[axis].is_shard(0)), 1)
+
+
+def rows(parameter: torch.Tensor, layout: Layout) -> int:
     """Rows of a parameter that FSDP's ranks have to share: what tensor parallelism has left of them."""
-    divided = layout.tp > 1 and len(parameter.placements) > 1 and parameter.placements[-1].is_shard(0)
+    names = (parameter.device_mesh.mesh_dim_names or ()) if isinstance(parameter, DTensor) else ()
+    divided = isinstance(parameter, DTensor) and "tp" in names and parameter.placements[names.index("tp")].is_shard(0)
     return parameter.shape[0] // (layout.tp if divided else 1)
 
 

@@ -17,15 +17,15 @@ LAYER_PARAMETERS, EXPERTS = 12 * HIDDEN**2, 8 * HIDDEN**2
 OUT = 2.0 * TOKENS * HIDDEN
 
 
-def model(*, training: bool = True, top_k: int = 2) -> Cost:
+def model(*, training: bool = True, top_k: int = 2, mixed: bool = True) -> Cost:
     expert = Operator(name="experts", kind="matmul", flops=1.0, bytes=1.0, m=TOKENS * top_k // 8, batch=8, n=1, k=1, division="expert")
     attention = Operator(name="attention", kind="attention", flops=1.0, bytes=4 * OUT, division="heads", batch=8, m=4096, k=128)
     layer = Block(
         name="layer",
         count=LAYERS,
         parameters=LAYER_PARAMETERS,
-        expert_parameters=EXPERTS,
-        operators=(attention, expert),
+        expert_parameters=EXPERTS if mixed else 0,
+        operators=(attention, expert) if mixed else (attention,),
         output_bytes=OUT,
         tp_all_reduces=2,
         ep_all_to_alls=2,
@@ -49,14 +49,14 @@ def test_an_axis_that_is_not_used_sends_nothing(axis: str) -> None:
 
 
 def test_tp_does_two_all_reduces_a_layer_and_pass_for_each_micro_batch() -> None:
-    transfers = sent("tp", Layout(tp=4, microbatches=3))
+    transfers = sent("tp", Layout(tp=4, microbatches=3), model(mixed=False))
     assert {t.collective for t in transfers} == {"all_reduce"}
     assert volume(transfers) == 3 * OUT * (2 * 2 * LAYERS + 1)
     assert all(t.overlaps is None and t.ranks == 4 for t in transfers)
 
 
 def test_sequence_parallelism_sends_the_same_bytes_in_halves() -> None:
-    plain, sequence = sent("tp", Layout(tp=4)), sent("tp", Layout(tp=4, sp=True))
+    plain, sequence = (sent("tp", Layout(tp=4, sp=sp), model(mixed=False)) for sp in (False, True))
     layers = volume(plain) - OUT  # the token table's rows are summed whole either way
     assert volume(sequence, "reduce_scatter") == layers
     assert volume(sequence, "all_gather") == layers + OUT  # its gradient is gathered
@@ -73,7 +73,7 @@ def test_a_divided_vocabulary_sends_logits_or_three_numbers_a_row() -> None:
 
 def test_inference_has_no_backward_pass() -> None:
     cost = model(training=False)
-    assert volume(sent("tp", Layout(tp=2), cost)) == (volume(sent("tp", Layout(tp=2))) + OUT) / 2
+    assert volume(sent("tp", Layout(tp=2), cost)) == (volume(sent("tp", Layout(tp=2), model(mixed=False))) + OUT) / 2
     assert {t.overlaps for t in sent("fsdp", Layout(fsdp=2), cost)} == {"forward"}
 
 
@@ -129,6 +129,54 @@ def test_ep_sends_each_token_to_its_experts() -> None:
     assert sum(t.count for t in transfers) == 2 * 2 * LAYERS
     assert all(t.message_bytes == OUT for t in sent("ep", Layout(dp=4, ep=4), model(top_k=1))[:-1])
     assert (counts.message_bytes, counts.count) == (8 * 8.0, LAYERS)  # eight experts, int64, a layer
+
+
+def test_fsdp_gathers_experts_over_the_ranks_that_ep_leaves() -> None:
+    transfers = sent("fsdp", Layout(fsdp=8, ep=2))
+    dense, experts = ([t for t in transfers if ("experts of" in t.why) is found] for found in (False, True))
+    assert volume(tuple(dense), "all_gather") == 2 * 2.0 * (VOCABULARY * HIDDEN + LAYERS * (LAYER_PARAMETERS - EXPERTS))
+    assert volume(tuple(experts), "all_gather") == 2 * 2.0 * LAYERS * EXPERTS / 2
+    assert volume(tuple(experts), "reduce_scatter") == 2.0 * LAYERS * EXPERTS / 2
+    assert {(t.ranks, t.spacing) for t in experts} == {(4, 2)}
+    assert {t.ranks for t in dense if t.collective != "all_reduce"} == {8}
+    assert not [t for t in sent("fsdp", Layout(fsdp=8, ep=8)) if "experts of" in t.why]
+
+
+@pytest.mark.parametrize(
+    ("layout", "shards", "copies", "spacing"),
+    [
+        (Layout(dp=4, ep=2), 1, 2, 2),
+        (Layout(dp=4, fsdp=4, ep=2), 2, 4, 1),
+        (Layout(dp=4, fsdp=2, ep=4), 1, 2, 2),
+        (Layout(dp=2, cp=2, ep=2), 1, 2, 2),
+    ],
+)
+def test_experts_are_averaged_over_the_ranks_that_have_the_same(layout: Layout, shards: int, copies: int, spacing: int) -> None:
+    (experts,) = (t for t in sent("dp", layout) if t.why == "gradients of experts")
+    assert experts.message_bytes == 2.0 * LAYERS * EXPERTS / (layout.ep * shards)
+    assert (experts.ranks, experts.spacing) == (copies, spacing)
+    (dense,) = (t for t in sent("dp", layout) if t.why == "gradients")
+    assert dense.message_bytes == 2.0 * (VOCABULARY * HIDDEN + LAYERS * (LAYER_PARAMETERS - EXPERTS)) / layout.fsdp
+
+
+def test_experts_that_ranks_of_cp_alone_share_are_averaged_with_the_rest() -> None:
+    (gradients,) = (t for t in sent("cp", Layout(fsdp=4, cp=2, ep=2)) if "gradients" in t.why)
+    assert gradients.message_bytes == 2.0 * model().parameters / 4
+
+
+def test_tp_of_experts_sums_activations_once_a_layer_and_the_weights_gradients_of_each_token() -> None:
+    shared = Operator(name="shared_down", kind="matmul", flops=1.0, bytes=1.0, m=TOKENS, n=HIDDEN, k=64, division="row")
+    embedding, layer = model().blocks
+    both = replace(model(), blocks=(embedding, replace(layer, operators=(*layer.operators, shared))))
+    (weights,) = (t for t in sent("tp", Layout(tp=2), both) if t.why.startswith("gradients of the routers"))
+    assert (weights.message_bytes, weights.count) == (2.0 * TOKENS * 2, LAYERS)
+    assert volume(sent("tp", Layout(tp=2), both)) - volume((weights,)) == OUT * (2 * 2 * LAYERS + 1)
+
+
+def test_ranks_of_tp_send_tokens_to_experts_whole() -> None:
+    whole = sent("ep", Layout(dp=2, ep=2))
+    assert sent("ep", Layout(dp=2, ep=2, tp=2, sp=True)) == whole
+    assert volume(sent("ep", Layout(dp=2, ep=2, cp=2)), "all_to_all") < volume(whole, "all_to_all")
 
 
 def test_the_balance_of_experts_is_averaged_over_all_ranks_with_samples_once() -> None:

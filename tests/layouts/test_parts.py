@@ -1,21 +1,29 @@
 """The parts of layouts that one process can check: blocks of attention, places on the ring, branches, experts, clipping."""
 
-from typing import Any
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 import torch
+from hwbench.workloads._llama_blocks import GatedMLP
+from hwbench.workloads._moe_blocks import MixtureOfExperts
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn import functional
 
+from hwbench.core.errors import UserError
 from hwbench.core.parallel import Step
 from hwbench.layouts._attention import block_backward, block_forward, written_out, written_out_backward
 from hwbench.layouts._branching import owners
-from hwbench.layouts._experts import keep
-from hwbench.layouts._models import groups
+from hwbench.layouts._experts import _even
+from hwbench.layouts._mixtures import divide_mixture
+from hwbench.layouts._models import groups, keep
 from hwbench.layouts._ring import _join, _visible, places
 from hwbench.run.stepping import accumulated, clipping
+
+if TYPE_CHECKING:
+    from torch.distributed.device_mesh import DeviceMesh
 
 
 def qkv(heads: int, kv_heads: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -88,11 +96,30 @@ def test_branches_are_dealt_out_evenly(sizes: list[int]) -> None:
     assert abs(loads[0] - loads[1]) <= max(sizes)
 
 
-def test_a_rank_keeps_its_experts() -> None:
-    experts = nn.Module()
+@pytest.mark.parametrize(("dim", "kept"), [(0, [[4.0, 5.0], [6.0, 7.0]]), (1, [[1.0], [3.0], [5.0], [7.0]])])
+def test_a_rank_keeps_its_share_of_a_weight(dim: int, kept: list[list[float]]) -> None:
+    experts, second_of_two = nn.Module(), SimpleNamespace(size=lambda: 2, get_local_rank=lambda: 1)
     experts.register_parameter("gate", nn.Parameter(torch.arange(8.0).view(4, 2)))
-    keep(experts, 1, 2)
-    assert torch.equal(experts.get_parameter("gate"), torch.tensor([[4.0, 5.0], [6.0, 7.0]]))
+    keep(experts, "gate", dim, cast("DeviceMesh", second_of_two))
+    share = experts.get_parameter("gate")
+    assert torch.equal(share, torch.tensor(kept))
+    assert share.is_contiguous()
+
+
+def test_tp_refuses_a_mixture_that_does_not_offer_what_it_takes_hold_of() -> None:
+    tp, mixture = cast("DeviceMesh", SimpleNamespace(size=lambda: 2, get_local_rank=lambda: 0)), MixtureOfExperts(4, 6, 2, 1, 8)
+    mixture.shared = GatedMLP(4, 8)
+    mixture.shared.gate = nn.Linear(4, 8)
+    with pytest.raises(UserError, match="inside a mixture gate has a bias"):
+        divide_mixture(mixture, tp, None)
+    del mixture.mix
+    with pytest.raises(UserError, match="through an attribute `mix`"):
+        divide_mixture(mixture, tp, None)
+
+
+@pytest.mark.parametrize(("shape", "ranks", "dim"), [((4, 6, 8), 2, 0), ((1, 6, 8), 2, 1), ((3, 5, 8), 4, 2), ((3, 5, 7), 4, 0)])
+def test_fsdp_shares_experts_out_along_what_it_can_share_evenly(shape: tuple[int, ...], ranks: int, dim: int) -> None:
+    assert _even(ranks, nn.Parameter(torch.empty(shape))).dim == dim
 
 
 def step_of(module: nn.Module, inputs: tuple[Tensor, ...], micro_batches: int = 1) -> Step:

@@ -10,6 +10,8 @@ from hwbench.core.parallel import Transfer
 from hwbench.core.prediction import Prediction
 from hwbench.core.profile import Accelerator, ClusterProfile, Efficiency, Node, Tier
 from hwbench.core.workload import Block, Cost, Division, Operator
+from hwbench.planner.communication import reach
+from hwbench.planner.memory import kept_parameters, rank_parameters
 from hwbench.planner.step import predict_step, rank_work_s
 
 
@@ -124,6 +126,28 @@ def test_a_group_across_nodes_is_slower_than_inside_one() -> None:
         return next(part.time_s for part in found.parts if part.name == "tp communication")
 
     assert exposed(16) > 1.5 * exposed(8)
+
+
+def test_experts_are_kept_once_among_the_ranks_that_share_them_out() -> None:
+    block = Block(name="layer", count=2, parameters=1000, expert_parameters=800, undivided_parameters=50, operators=())
+    cost = Cost(blocks=(block,), dtype="bf16", items=1, training=True, parameter_state_bytes=14.0)
+
+    def kept(text: str, *, zero: bool = False) -> float:
+        return kept_parameters(cost, parse_layout(text), zero=zero)
+
+    assert rank_parameters(cost, parse_layout("fsdp=8,ep=4")) == (2 * 200, 2 * 800 / 4)
+    assert kept("fsdp=8,ep=4") == kept("fsdp=8") == 2 * 1000 / 8  # ep and the ranks that it leaves divide by 8 either way
+    assert kept("dp=4,ep=2") == 2 * (200 + 800 / 2)
+    assert kept("dp=2,fsdp=2,ep=4") == 2 * (200 / 2 + 800 / 4)
+    assert kept("tp=2") == 2 * (150 / 2 + 50 + 800 / 2)
+    assert kept("dp=4,ep=2", zero=True) == 2 * (200 / 4 + 800 / 2 / 2)
+
+
+def test_a_group_of_ranks_with_others_between_them_reaches_further() -> None:
+    near = Transfer(collective="all_gather", axis="fsdp", ranks=4, message_bytes=1e9, count=1)
+    layout = parse_layout("fsdp=16,ep=4")
+    assert reach(profile(), layout, near).tier.name == "nvlink"
+    assert reach(profile(), layout, replace(near, spacing=4)).tier.name == "infiniband"
 
 
 def test_memory_is_sharded_by_zero_and_fsdp() -> None:
