@@ -22,6 +22,8 @@ from hwbench.core.units import (
 NODES = "nodes"
 EFFICIENT = "◆"
 """Marks an option of the Pareto front."""
+SURE = 0.8
+"""A deadline that is met less surely is worth the option that asks for more."""
 GENERAL = "*"
 """Marks a cluster whose software is a median over others."""
 
@@ -77,7 +79,8 @@ def _facts(one: Sizing) -> Iterator[tuple[str, str]]:
     if not one.meets_deadline:
         yield "", "misses the deadline"
     if one.deadline_probability is not None:
-        yield "", f"in time with a probability of {_probability(one.deadline_probability)}"
+        more = "; --confidence 0.9 asks for one of 90 %" if one.deadline_probability < SURE else ""
+        yield "", f"in time with a probability of {_probability(one.deadline_probability)}{more}"
     yield "cost", _cost(one)
     energy = UNKNOWN if one.energy_j is None else format_rate(one.energy_j / 3600, "Wh")
     yield "energy", f"{energy}: {one.energy_covers}" if one.energy_covers else energy
