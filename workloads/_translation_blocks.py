@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ._blocks import Attend, Divisions, Head, LanguageModel
+from ._blocks import Attend, Divisions, Head, Held, LanguageModel, rows_of
 
 State: TypeAlias = tuple[Tensor, ...]
 
@@ -39,6 +39,7 @@ class SinusoidEmbedding(nn.Module):
     """One table for both languages, times √h, plus sinusoids."""
 
     divisions: ClassVar[Divisions] = {"tokens": "vocabulary"}
+    held: Held = None
 
     def __init__(self, vocabulary: int, length: int, hidden: int, dropout: float) -> None:
         super().__init__()
@@ -52,7 +53,7 @@ class SinusoidEmbedding(nn.Module):
 
     def _one(self, ids: Tensor) -> Tensor:
         rows = self.tokens(ids)
-        places = self.table[: ids.shape[1]].to(rows.device, rows.dtype)
+        places = rows_of(self.table.to(rows.device, rows.dtype), ids.shape[1], self.held)
         return functional.dropout(torch.add(places, rows, alpha=self.scale), self.dropout, self.training)
 
 
@@ -75,7 +76,7 @@ def buckets(queries: int, keys: int, count: int, farthest: int, *, causal: bool)
 class RelativeEmbedding(nn.Module):
     """One table for source and target, and a learned bias a bucket and head for the scores of either stack's self-attention."""
 
-    divisions: ClassVar[Divisions] = {"tokens": "vocabulary"}
+    divisions: ClassVar[Divisions] = {"tokens": "vocabulary", "source_bias": "heads", "target_bias": "heads"}
 
     def __init__(
         self, vocabulary: int, hidden: int, heads: int, lengths: tuple[int, int], count: int, farthest: int, dropout: float
@@ -120,8 +121,8 @@ class StackAttention(nn.Module):
         self.qkv, self.out = nn.Linear(hidden, 3 * inner, bias=biased), nn.Linear(inner, hidden, bias=biased)
         self.head_dim, self.attend, self.dropout, self.causal = inner // heads, attend, dropout, causal
 
-    def forward(self, x: Tensor, bias: Tensor | None) -> Tensor:
-        """(b, n, h) -> (b, n, h). A bias of the scores has the mask in it."""
+    def forward(self, x: Tensor, *, bias: Tensor | None) -> Tensor:
+        """(b, n, h) -> (b, n, h). A bias of the scores, of the heads at hand, has the mask in it."""
         q, k, v = self.qkv(x).unflatten(-1, (-1, 3, self.head_dim)).transpose(1, 2).unbind(3)
         drop = self.dropout if self.training else 0.0
         if bias is None:
@@ -174,9 +175,9 @@ class _Residual(nn.Module):
         super().__init__()
         self.norm, self.function, self.dropout, self.first = norm, function, dropout, first
 
-    def forward(self, x: Tensor, *more: Tensor | None) -> Tensor:
-        """(b, n, h) -> (b, n, h); `more` are the function's other arguments."""
-        added = self.function(self.norm(x) if self.first else x, *more)
+    def forward(self, x: Tensor, *more: Tensor, **named: Tensor | None) -> Tensor:
+        """(b, n, h) -> (b, n, h); `more` and `named` are the function's other arguments."""
+        added = self.function(self.norm(x) if self.first else x, *more, **named)
         x = x + functional.dropout(added, self.dropout, self.training)
         return x if self.first else self.norm(x)
 
@@ -217,7 +218,7 @@ class EncoderLayer(nn.Module):
     def forward(self, state: State) -> State:
         """The state with a new source."""
         source, target, *biases = state
-        return self.mlp(self.attention(source, biases[0] if biases else None)), target, *biases
+        return self.mlp(self.attention(source, bias=biases[0] if biases else None)), target, *biases
 
 
 class EncoderEnd(nn.Module):
@@ -242,7 +243,7 @@ class DecoderLayer(nn.Module):
     def forward(self, state: State) -> State:
         """The state with a new target."""
         source, target, *biases = state
-        target = self.attention(target, biases[1] if biases else None)
+        target = self.attention(target, bias=biases[1] if biases else None)
         return source, self.mlp(self.cross(target, source)), *biases
 
 

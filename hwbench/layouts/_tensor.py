@@ -20,13 +20,20 @@ if TYPE_CHECKING:
     from hwbench.core.workload import Division
 
 
+SEQUENCE_DIMENSIONS = 3
+"""Samples, positions, width."""
+
+
 def divide(part: nn.Module, tp: DeviceMesh, layout: Layout) -> None:
     """Divide a model, or a stage of one, in place. Parameters become DTensors; activations stay plain tensors between modules."""
+    from ._recurrence import divide_recurrent
+
     ties = list(_ties(part))
     for module in list(part.modules()):
         divisions: Mapping[str, Division] = getattr(module, "divisions", {})
         if divisions:
             _divide_children(module, divisions, tp, layout)
+    divide_recurrent(part, tp)
     if layout.sp:
         _divide_sequence(part, tp)
     for (owner, name), *others in ties:
@@ -73,7 +80,7 @@ def _style(child: nn.Module, division: Division, outside: Any, layout: Layout) -
     from torch.distributed.tensor.parallel import ColwiseParallel, RowwiseParallel
     from torch.nn import Embedding
 
-    if division == "column":
+    if division in ("column", "heads"):
         return ColwiseParallel()
     if division == "row":
         return RowwiseParallel(output_layouts=outside)
@@ -94,10 +101,17 @@ def _divide_sequence(part: nn.Module, tp: DeviceMesh) -> None:
             parallelize_module(module, tp, SequenceParallel(use_local_output=True))
     if embed := getattr(part, "embed", None):
         shared = _moved(tp, Replicate(), Shard(1))
-        embed.register_forward_hook(lambda _module, _inputs, output: shared(output))
+        embed.register_forward_hook(lambda _module, _inputs, output: _sequences(shared, output))
     if head := getattr(part, "head", None):
         gathered = _moved(tp, Shard(1), Replicate())
         head.register_forward_pre_hook(lambda _module, inputs: (gathered(inputs[0]), *inputs[1:]))
+
+
+def _sequences(moved: Callable[[Tensor], Tensor], output: Any) -> Any:
+    """What an embedding hands out, each sequence of vectors (b, s, h) moved; a tuple of several may have other things beside."""
+    if isinstance(output, tuple):
+        return tuple(_sequences(moved, x) for x in output)
+    return moved(output) if output.dim() == SEQUENCE_DIMENSIONS else output
 
 
 def _moved(tp: DeviceMesh, before: Any, after: Any) -> Callable[[Tensor], Tensor]:
