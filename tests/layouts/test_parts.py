@@ -1,9 +1,12 @@
 """The parts of layouts that one process can check: blocks of attention, places on the ring, branches, experts, clipping."""
 
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
+from hwbench.workloads._bert_blocks import MaskedHead
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
@@ -14,6 +17,8 @@ from hwbench.layouts._attention import block_backward, block_forward, written_ou
 from hwbench.layouts._branching import owners
 from hwbench.layouts._experts import keep
 from hwbench.layouts._models import groups
+from hwbench.layouts._predicted import shared
+from hwbench.layouts._recurrence import _LSTM, _SIGMOID
 from hwbench.layouts._ring import _join, _visible, places
 from hwbench.run.stepping import accumulated, clipping
 
@@ -93,6 +98,66 @@ def test_a_rank_keeps_its_experts() -> None:
     experts.register_parameter("gate", nn.Parameter(torch.arange(8.0).view(4, 2)))
     keep(experts, 1, 2)
     assert torch.equal(experts.get_parameter("gate"), torch.tensor([[4.0, 5.0], [6.0, 7.0]]))
+
+
+@pytest.mark.parametrize("cell, gates", [(_LSTM, 4), (_SIGMOID, 1)])
+@pytest.mark.parametrize("first", [True, False])
+def test_the_backward_pass_of_a_cell_is_autograds(cell: Any, gates: int, first: bool) -> None:
+    torch.manual_seed(0)
+    whole = torch.randn(3, gates * 5, dtype=torch.float64, requires_grad=True)
+    before = torch.randn(3, 5, dtype=torch.float64, requires_grad=True) if first and gates == 4 else None
+    if gates == 4:
+        i, f, g, o = whole.chunk(4, 1)
+        state = i.sigmoid() * g.tanh() if before is None else i.sigmoid() * g.tanh() + f.sigmoid() * before
+        out = o.sigmoid() * state.tanh()
+    else:
+        state, out = whole * 0, whole.sigmoid()
+    d_out, d_state = torch.randn_like(out), torch.randn_like(state) * (gates == 4)
+    wanted = torch.autograd.grad((out, state), [x for x in (whole, before) if x is not None], (d_out, d_state))
+    with torch.no_grad():
+        activated, made = whole.clone(), torch.empty_like(state)
+        torch.testing.assert_close(cell.forward(activated, before, made), out)
+        d_gates, d_before = cell.backward(activated, before, made, d_out, d_state)
+    torch.testing.assert_close(d_gates, wanted[0])
+    if before is not None:
+        torch.testing.assert_close(d_before, wanted[1])
+
+
+@pytest.mark.parametrize("predicted", ["all", "first", "last", "given"])
+@pytest.mark.parametrize("ranks", [2, 4])
+def test_the_losses_of_shares_have_the_whole_ones_mean(predicted: Any, ranks: int) -> None:
+    """Also where a rank has no target at all: here one sequence has two, of eight and more places."""
+    torch.manual_seed(1)
+    samples, length, classes = 1, 4 * ranks, 7
+    tokens, logits = torch.arange(length).expand(samples, -1), torch.randn(length, classes)
+    positions = torch.tensor([[0, length - 1]])
+    stands = {"all": tokens, "first": positions[:, :1], "last": positions[:, -1:], "given": positions}[predicted]
+    targets = torch.randint(classes, stands.shape)
+    given = (tokens, positions) if predicted == "given" else (tokens,)
+
+    def loss(module: nn.Module, *inputs: Tensor) -> Tensor:
+        return functional.cross_entropy(module(*inputs[:-1]).flatten(0, -2), inputs[-1].flatten())
+
+    def found(held: Mapping[int, tuple[Tensor, int]] | None, step: Step) -> Tensor:
+        head = MaskedHead(classes, classes)
+        head.dense, head.norm, head.projection, head.held = Doubled(), nn.Identity(), nn.Identity(), held
+        pick = {"first": slice(0, 1), "last": slice(-1, None)}.get(predicted, slice(None))
+        made: Any = head if predicted == "given" else lambda x: functional.gelu(2 * x[:, pick])
+        return step.loss(lambda tokens, *rest: made(logits[tokens], *rest), *step.inputs)
+
+    whole = replace(step_of(nn.Identity(), (*given, targets)), loss=loss, predicted=predicted)
+    shares = []
+    for rank in range(ranks):
+        held = {length // ranks: (places(rank, ranks, length, tokens.device), length)}
+        shares.append(found(held, shared(whole, held, ranks)))
+    torch.testing.assert_close(torch.stack(shares).mean(), found(None, whole))
+
+
+class Doubled(nn.Module):
+    """Twice its input."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return 2 * x
 
 
 def step_of(module: nn.Module, inputs: tuple[Tensor, ...], micro_batches: int = 1) -> Step:
