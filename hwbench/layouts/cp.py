@@ -78,11 +78,10 @@ def split(step: Step, mesh: DeviceMesh, layout: Layout) -> Step:
     cp = mesh["cp"]
     lengths = {x.shape[1] for x in along(step)}
     held = {n // cp.size(): (places(cp.get_local_rank(), cp.size(), n, step.inputs[0].device), n) for n in lengths}
-    attend = partial(ring_attention, cp.get_group())
     modules: list[Any] = [m for part in step.parts for m in part.modules()]
     for module in modules:
         if hasattr(module, "attend"):
-            module.attend = attend
+            module.attend = partial(ring_attention, cp.get_group(), scale=getattr(module, "score_scale", None))
         if hasattr(module, "held"):
             module.held = held
     step = shared(step, held, cp.size())
@@ -95,8 +94,6 @@ def refusal(layout: Layout, config: Mapping[str, Any], cost: Cost) -> str:
         return "each step of a recurrent layer needs the one before: a sequence can't be shared out"
     if not any(attends(block) for block in cost.blocks):
         return "there is no attention whose sequence could be shared out"
-    if any(op.function == "plain_attention" for block in cost.blocks for op in block.operators):
-        return "its scores have learned biases, which the ring's attention has not"
     if config.get("dropout"):
         return f"dropout={config['dropout']}: the ring's attention has none"
     if uneven := indivisible(config, 2 * layout.cp, "seq_len", "source_len", "target_len"):

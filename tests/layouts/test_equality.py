@@ -19,7 +19,7 @@ SAMPLE = {
     "lstm_lm": ["tp=2", "fsdp=2,tp=2"],
     "rnn_lm": ["dp=2", "tp=2"],
     "seq2seq": ["dp=2,zero=1", "tp=2,loss=parallel"],
-    "t5": ["fsdp=2", "tp=2", "dp=2,tp=2,sp=yes,loss=parallel"],
+    "t5": ["fsdp=2", "tp=2", "cp=2", "dp=2,tp=2,sp=yes,loss=parallel"],
     "transformer": ["dp=2,microbatches=2", "tp=2,sp=yes", "cp=2"],
 }
 """Every layout and every workload at least once."""

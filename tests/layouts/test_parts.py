@@ -39,8 +39,34 @@ def test_a_block_of_attention_is_torchs_own(causal: bool, kv_heads: int) -> None
         out, log_sum = block_forward(q, k, v, causal=causal)
         torch.testing.assert_close(out, wanted, rtol=1e-5, atol=1e-6)
         found = block_backward(d_out, q, k, v, out, log_sum, causal=causal)
-    for one, other in zip(found, gradients, strict=True):
+    assert found[3] is None
+    for one, other in zip(found[:3], gradients, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-5)
+
+
+def test_a_block_with_a_bias_is_torchs_own_and_the_bias_has_a_gradient() -> None:
+    q, k, v = (x.requires_grad_() for x in qkv(4, 4))
+    bias = torch.randn(4, 8, 8).masked_fill(torch.ones(8, 8, dtype=torch.bool).triu(1), float("-inf")).requires_grad_()
+    wanted = functional.scaled_dot_product_attention(q, k, v, attn_mask=bias, scale=1.0)
+    d_out = torch.randn_like(wanted)
+    gradients = torch.autograd.grad(wanted, (q, k, v, bias), d_out)
+    with torch.no_grad():
+        out, log_sum = block_forward(q, k, v, causal=False, scale=1.0, bias=bias)
+        torch.testing.assert_close(out, wanted, rtol=1e-5, atol=1e-6)
+        found = block_backward(d_out, q, k, v, out, log_sum, causal=False, scale=1.0, bias=bias)
+    for one, other in zip(found, gradients, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
+
+
+def test_a_query_that_sees_no_key_of_a_block_leaves_the_others_blocks_as_they_are() -> None:
+    q, k, v = qkv(2, 2)
+    out, log_sum = block_forward(q, k, v, causal=False, bias=torch.full((2, 8, 8), float("-inf")))
+    assert torch.equal(out, torch.zeros_like(out))
+    whole, whole_sum = block_forward(q, k, v, causal=False)
+    joined, joined_sum = whole.clone(), whole_sum.clone()
+    _join(joined, joined_sum, out, log_sum)
+    assert torch.equal(joined, whole)
+    assert torch.equal(joined_sum, whole_sum)
 
 
 @pytest.mark.parametrize("causal", [True, False])
@@ -53,8 +79,8 @@ def test_written_out_attention_is_the_flash_operators(causal: bool) -> None:
     torch.testing.assert_close(log_sum, flash_sum, rtol=1e-5, atol=1e-6)
     d_out = torch.randn_like(out)
     for one, other in zip(
-        written_out_backward(d_out, q, k, v, out, log_sum, causal=causal),
-        block_backward(d_out, q, k, v, out, log_sum, causal=causal),
+        written_out_backward(d_out, q, k, v, out, log_sum, causal=causal)[:3],
+        block_backward(d_out, q, k, v, out, log_sum, causal=causal)[:3],
         strict=True,
     ):
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)

@@ -39,7 +39,6 @@ from .table import LAYOUTS, refusal, training_workloads
         ("moe", "dp=3,ep=3", "ep=3 does not divide experts=4"),
         ("moe", "tp=2", "divided by ep"),
         ("moe", "fsdp=2,ep=2", "divided twice"),
-        ("t5", "cp=2", "scores have learned biases"),
         ("t5", "tp=3", "tp=3 does not divide heads=4"),
         ("transformer", "pp=2", "source and target"),
         ("transformer", "cp=8", "cuts a sequence into 16 chunks, which do not divide source_len=8"),
