@@ -31,7 +31,7 @@ class SegmentedEmbedding(nn.Module):
     def forward(self, tokens: Tensor) -> Tensor:
         """Norm of the sum of the three rows."""
         here = tokens.shape[1]
-        places, length = (torch.arange(here, device=tokens.device), here) if self.held is None else self.held
+        places, length = (torch.arange(here, device=tokens.device), here) if self.held is None else self.held[here]
         x = self.tokens(tokens) + (rows_of(self.positions.weight, here, self.held) + self.segments(places * SEGMENTS // length))
         return functional.dropout(self.norm(x), self.dropout, self.training)
 
@@ -56,6 +56,7 @@ class MaskedHead(nn.Module):
     """Dense, GELU, norm and vocabulary projection of the masked positions only: (b, s, h), (b, m) -> (b, m, V)."""
 
     divisions: ClassVar[Divisions] = {"projection": "vocabulary"}
+    held: Held = None
 
     def __init__(self, hidden: int, vocabulary: int) -> None:
         super().__init__()
@@ -63,8 +64,16 @@ class MaskedHead(nn.Module):
         self.projection = nn.Linear(hidden, vocabulary)
 
     def forward(self, x: Tensor, positions: Tensor) -> Tensor:
-        """Logits at `positions`, m of each sequence, int64."""
+        """Logits at `positions`, m of each sequence, int64; where tokens are held, (n, V) at those n of them, one for none."""
         starts = torch.arange(0, x.shape[0] * x.shape[1], x.shape[1], device=x.device).unsqueeze(1)
-        chosen = x.flatten(0, 1).index_select(0, (positions + starts).flatten()).view(*positions.shape, -1)
+        rows = positions + starts if self.held is None else _held_rows(positions, starts, *self.held[x.shape[1]])
+        chosen = x.flatten(0, 1).index_select(0, rows.flatten()).view(*rows.shape, -1)
         logits: Tensor = self.projection(self.norm(functional.gelu(self.dense(chosen))))
         return logits
+
+
+def _held_rows(positions: Tensor, starts: Tensor, here: Tensor, length: int) -> Tensor:
+    """Rows of those of the positions (b, m) that are among `here`, where sequences' tokens start at `starts` (b, 1); row 0 for none."""
+    places = here.new_full((length,), -1).scatter(0, here, torch.arange(len(here), device=here.device))[positions]
+    rows = (places + starts)[places >= 0]
+    return rows if len(rows) else rows.new_zeros(1)

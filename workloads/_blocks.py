@@ -21,13 +21,13 @@ from hwbench.core.workload import Division
 Divisions: TypeAlias = Mapping[str, Division]
 Attend: TypeAlias = Callable[..., Tensor]
 """`attend(q, k, v, is_causal=…, …)` with the arguments and the result of torch's scaled_dot_product_attention: (b, H, s, d)."""
-Held: TypeAlias = tuple[Tensor, int] | None
-"""Positions of the tokens that a rank has, int64 (s,), and the length of the whole sequence; None: the tokens are the whole sequence."""
+Held: TypeAlias = Mapping[int, tuple[Tensor, int]] | None
+"""By the number of tokens at hand their positions, int64, and the length of the whole sequence; None: they are the whole sequence."""
 
 
 def rows_of(table: Tensor, length: int, held: Held) -> Tensor:
     """The rows of a table of positions that belong to the `length` tokens at hand."""
-    return table[:length] if held is None else table[held[0]]
+    return table[:length] if held is None else table[held[length][0]]
 
 
 class LanguageModel(nn.Module):

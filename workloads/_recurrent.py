@@ -28,35 +28,48 @@ KINDS: Final[dict[Kind, _Gates]] = {
 
 
 def recurrent_block(
-    kind: Kind, name: str, batch: int, steps: int, width: int, hidden: int, e: float, *, backward: bool = True, per_step: bool = False
+    kind: Kind,
+    name: str,
+    batch: int,
+    steps: int,
+    width: int,
+    hidden: int,
+    e: float,
+    *,
+    backward: bool = True,
+    per_step: bool = False,
+    continued: bool = False,
 ) -> Block:
     """One layer over `steps` steps of `batch` sequences, elements of `e` bytes.
 
     Two products a step: x_t·W of all steps at once (`per_step`: each by itself, which reads the weights again each time), (b·s, width)
     by (width, g·h); h_{t−1}·R one step after the other, each (b, h) by (h, g·h). The backward pass does both products of each, the one
-    into the initial state included, as fused kernels do, and moves about twice as much between them. Kept for the backward pass: the
+    into the initial state included, as fused kernels do, and moves about twice as much between them. A `continued` layer's initial state
+    is another's last. Kept for the backward pass: the
     input, and per step what KINDS says, the least there can be; oneDNN's workspace on a CPU takes 15.75h where an LSTM's gates and cell
     take 5h.
     """
     shape, n = KINDS[kind], batch * steps
     wide = shape.gates * hidden
     if per_step:
-        inputs = product("input", batch, wide, width, e, batch=steps, kind="recurrent", backward=backward)
+        inputs = product("input", batch, wide, width, e, batch=steps, kind="recurrent", division="column", backward=backward)
     else:
-        inputs = product("input", n, wide, width, e, backward=backward)
-    between = elementwise(
-        "gates", n * hidden, e, moves=shape.moves, backward_moves=2 * shape.moves if backward else 0, function=f"{kind}_gates"
-    )
+        inputs = product("input", n, wide, width, e, division="column", backward=backward)
+    moves, moves_back, function = shape.moves, 2 * shape.moves if backward else 0, f"{kind}_gates"
+    between = elementwise("gates", n * hidden, e, moves=moves, backward_moves=moves_back, division="column", function=function)
     return Block(
         name=name,
         parameters=wide * (width + hidden + 2),  # two biases, as torch and cuDNN keep them
         operators=(
             inputs,
-            product("recurrent", batch, wide, hidden, e, batch=steps, kind="recurrent", backward=backward, function=kind),
+            product(
+                "recurrent", batch, wide, hidden, e, batch=steps, kind="recurrent", division="column", backward=backward, function=kind
+            ),
             between,
         ),
         activation_bytes=e * n * (width + shape.kept * hidden) if backward else 0.0,
         output_bytes=e * n * hidden,
+        first_state_bytes=e * batch * hidden if continued else 0.0,
     )
 
 

@@ -1,10 +1,16 @@
 """A recurrent layer with the sigmoid cell. Shapes: b sequences, s steps, h hidden units."""
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, ClassVar, TypeAlias
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+
+from ._blocks import Divisions
+
+Recur: TypeAlias = Callable[[Tensor, Tensor, Tensor | None], Tensor]
+"""`recur(inputs, weight, first)`: (s, b, h), (h, h) and (b, h) or None to the states of all steps (s, b, h)."""
 
 
 class _Recurrence(torch.autograd.Function):
@@ -44,15 +50,20 @@ _untraced: Any = torch.compiler.disable(_Recurrence.apply)  # type: ignore[no-un
 
 
 class SigmoidLayer(nn.Module):
-    """h_t = sigmoid(W·[h_{t−1}, x_t] + b) with one matrix W (h, h + width): (b, s, width) -> (b, s, h)."""
+    """h_t = sigmoid(W·[h_{t−1}, x_t] + b) with one matrix W (h, h + width): (b, s, width) -> (b, s, h).
+
+    `recur` does the steps, and tensor parallelism, which divides the rows of W, replaces it.
+    """
+
+    divisions: ClassVar[Divisions] = {"joined": "column"}
 
     def __init__(self, width: int, hidden: int) -> None:
         super().__init__()
         self.joined, self.hidden = nn.Linear(hidden + width, hidden), hidden
+        self.recur: Recur = _untraced
 
     def forward(self, x: Tensor, first: Tensor | None = None) -> Tensor:
         """The inputs of all steps in one product, then step by step, from the state `first` (b, h), or from zeros."""
         of_state, of_input = torch.split(self.joined.weight, [self.hidden, x.shape[-1]], 1)
         inputs = functional.linear(x.transpose(0, 1), of_input, self.joined.bias)
-        states: Tensor = _untraced(inputs, of_state, first)
-        return states.transpose(0, 1)
+        return self.recur(inputs, of_state, first).transpose(0, 1)

@@ -1,7 +1,10 @@
 """Modules of a sequence-to-sequence LSTM. Shapes: b pairs of sequences, s source and t target steps, h hidden units."""
 
+from typing import ClassVar
+
 from torch import Tensor, nn
 
+from ._blocks import Divisions
 from ._translation_blocks import State, TranslationModel
 
 __all__ = ["Decoder", "Encoder", "TranslationModel", "TwoTables"]
@@ -9,6 +12,8 @@ __all__ = ["Decoder", "Encoder", "TranslationModel", "TwoTables"]
 
 class TwoTables(nn.Module):
     """A table of words for each language: (b, s), (b, t) -> (b, s, width), (b, t, width)."""
+
+    divisions: ClassVar[Divisions] = {"source": "vocabulary", "target": "vocabulary"}
 
     def __init__(self, vocabulary: int, width: int) -> None:
         super().__init__()

@@ -18,7 +18,7 @@ from torch.distributed.tensor import DTensor
 from torch.utils.checkpoint import checkpoint
 
 from hwbench.core.value import Value
-from hwbench.core.workload import Check, Context, Training
+from hwbench.core.workload import Check, Context, Predicted, Training
 
 from . import _tensors, _text
 from ._count import Recompute
@@ -46,6 +46,7 @@ def training(
     model: Callable[[C], nn.Module],
     inputs: Callable[[C, torch.device], tuple[Tensor, ...]],
     loss: Callable[..., Tensor],
+    predicted: Predicted = "all",
     warnings: tuple[str, ...] = (),
 ) -> Training:
     """The step of `model(config)` on this rank's own `inputs(config, device)`.
@@ -68,6 +69,7 @@ def training(
         loss=loss,
         optimizer=functools.partial(adamw, scale=scale),
         clip_norm=CLIP_NORM * scale,
+        predicted=predicted,
         warnings=warnings,
         check=lambda: _check(config, context, model, inputs, loss, dtype),
     )

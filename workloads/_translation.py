@@ -185,6 +185,7 @@ def memory_block(shape: Shape, e: float, *, normed: bool) -> Block:
     return Block(
         name="memory",
         parameters=_norm_width(shape) * h if normed else 0,
+        undivided_parameters=_norm_width(shape) * h if normed else 0,
         operators=(norm("memory_norm", n, h, e, function="rms_norm"),) if normed else (),
         activation_bytes=e * n * h * (2 if normed else 1) + (STATISTIC_BYTES * n if normed else 0.0),
         output_bytes=e * shape.tokens * h,
@@ -197,6 +198,7 @@ def head_block(shape: Shape, e: float, *, normed: bool) -> Block:
     return Block(
         name="head",
         parameters=_norm_width(shape) * h if normed else 0,
+        undivided_parameters=_norm_width(shape) * h if normed else 0,
         operators=(
             *((norm("final_norm", n, h, e, function="rms_norm"),) if normed else ()),
             product("vocabulary", n, v, h, e, division="vocabulary"),

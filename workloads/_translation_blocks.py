@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ._blocks import Attend, Divisions, Head, LanguageModel
+from ._blocks import Attend, Divisions, Head, Held, LanguageModel, rows_of
 
 State: TypeAlias = tuple[Tensor, ...]
 
@@ -39,6 +39,7 @@ class SinusoidEmbedding(nn.Module):
     """One table for both languages, times √h, plus sinusoids."""
 
     divisions: ClassVar[Divisions] = {"tokens": "vocabulary"}
+    held: Held = None
 
     def __init__(self, vocabulary: int, length: int, hidden: int, dropout: float) -> None:
         super().__init__()
@@ -52,7 +53,7 @@ class SinusoidEmbedding(nn.Module):
 
     def _one(self, ids: Tensor) -> Tensor:
         rows = self.tokens(ids)
-        places = self.table[: ids.shape[1]].to(rows.device, rows.dtype)
+        places = rows_of(self.table.to(rows.device, rows.dtype), ids.shape[1], self.held)
         return functional.dropout(torch.add(places, rows, alpha=self.scale), self.dropout, self.training)
 
 
@@ -75,7 +76,8 @@ def buckets(queries: int, keys: int, count: int, farthest: int, *, causal: bool)
 class RelativeEmbedding(nn.Module):
     """One table for source and target, and a learned bias a bucket and head for the scores of either stack's self-attention."""
 
-    divisions: ClassVar[Divisions] = {"tokens": "vocabulary"}
+    divisions: ClassVar[Divisions] = {"tokens": "vocabulary", "source_bias": "heads", "target_bias": "heads"}
+    held: Held = None
 
     def __init__(
         self, vocabulary: int, hidden: int, heads: int, lengths: tuple[int, int], count: int, farthest: int, dropout: float
@@ -87,14 +89,20 @@ class RelativeEmbedding(nn.Module):
             self.places = [buckets(n, n, count, farthest, causal=causal) for n, causal in zip(lengths, (False, True), strict=True)]
 
     def forward(self, source: Tensor, target: Tensor) -> State:
-        """Source (b, s) and target (b, t) -> (b, s, h), (b, t, h), and the biases (1, H, s, s) and (1, H, t, t), the latter causal."""
+        """Source (b, s) and target (b, t) -> (b, s, h), (b, t, h), and the biases (1, H, s, s) and (1, H, t, t), the latter causal.
+
+        Of tokens that are held the biases have the rows, and the columns of the whole sequence.
+        """
         x, y = (functional.dropout(self.tokens(ids), self.dropout, self.training) for ids in (source, target))
-        ahead = torch.ones(y.shape[1], y.shape[1], dtype=torch.bool, device=y.device).triu_(1)
+        length = y.shape[1] if self.held is None else self.held[y.shape[1]][1]
+        ahead = rows_of(torch.ones(length, length, dtype=torch.bool, device=y.device).triu_(1), y.shape[1], self.held)
         return x, y, self._bias(self.source_bias, 0, x), self._bias(self.target_bias, 1, y).masked_fill(ahead, -math.inf)
 
     def _bias(self, table: nn.Embedding, stack: int, x: Tensor) -> Tensor:
         n = x.shape[1]
-        bias: Tensor = table(self.places[stack][:n, :n].to(x.device)).permute(2, 0, 1).unsqueeze(0)
+        length = n if self.held is None else self.held[n][1]
+        places = rows_of(self.places[stack][:length, :length].to(x.device), n, self.held)
+        bias: Tensor = table(places).permute(2, 0, 1).unsqueeze(0)
         return bias
 
 
@@ -110,6 +118,11 @@ def biased_attention(q: Tensor, k: Tensor, v: Tensor, attn_mask: Tensor | None =
     return functional.dropout(scores.softmax(-1), dropout_p) @ v
 
 
+def scale_of(attend: Attend) -> float | None:
+    """What an attention multiplies its scores with; None for torch's 1/√d."""
+    return 1.0 if attend is biased_attention else None
+
+
 class StackAttention(nn.Module):
     """Self-attention of one stack: one product for queries, keys and values, columns in the order (head, q/k/v, d)."""
 
@@ -119,9 +132,10 @@ class StackAttention(nn.Module):
         super().__init__()
         self.qkv, self.out = nn.Linear(hidden, 3 * inner, bias=biased), nn.Linear(inner, hidden, bias=biased)
         self.head_dim, self.attend, self.dropout, self.causal = inner // heads, attend, dropout, causal
+        self.score_scale = scale_of(attend)
 
-    def forward(self, x: Tensor, bias: Tensor | None) -> Tensor:
-        """(b, n, h) -> (b, n, h). A bias of the scores has the mask in it."""
+    def forward(self, x: Tensor, *, bias: Tensor | None) -> Tensor:
+        """(b, n, h) -> (b, n, h). A bias of the scores, of the heads at hand, has the mask in it."""
         q, k, v = self.qkv(x).unflatten(-1, (-1, 3, self.head_dim)).transpose(1, 2).unbind(3)
         drop = self.dropout if self.training else 0.0
         if bias is None:
@@ -142,6 +156,7 @@ class CrossAttention(nn.Module):
         self.query, self.memory = nn.Linear(hidden, inner, bias=biased), nn.Linear(hidden, 2 * inner, bias=biased)
         self.out = nn.Linear(inner, hidden, bias=biased)
         self.head_dim, self.attend, self.dropout = inner // heads, attend, dropout
+        self.score_scale = scale_of(attend)
 
     def forward(self, x: Tensor, source: Tensor) -> Tensor:
         """(b, t, h), (b, s, h) -> (b, t, h)."""
@@ -174,9 +189,9 @@ class _Residual(nn.Module):
         super().__init__()
         self.norm, self.function, self.dropout, self.first = norm, function, dropout, first
 
-    def forward(self, x: Tensor, *more: Tensor | None) -> Tensor:
-        """(b, n, h) -> (b, n, h); `more` are the function's other arguments."""
-        added = self.function(self.norm(x) if self.first else x, *more)
+    def forward(self, x: Tensor, *more: Tensor, **named: Tensor | None) -> Tensor:
+        """(b, n, h) -> (b, n, h); `more` and `named` are the function's other arguments."""
+        added = self.function(self.norm(x) if self.first else x, *more, **named)
         x = x + functional.dropout(added, self.dropout, self.training)
         return x if self.first else self.norm(x)
 
@@ -217,7 +232,7 @@ class EncoderLayer(nn.Module):
     def forward(self, state: State) -> State:
         """The state with a new source."""
         source, target, *biases = state
-        return self.mlp(self.attention(source, biases[0] if biases else None)), target, *biases
+        return self.mlp(self.attention(source, bias=biases[0] if biases else None)), target, *biases
 
 
 class EncoderEnd(nn.Module):
@@ -242,7 +257,7 @@ class DecoderLayer(nn.Module):
     def forward(self, state: State) -> State:
         """The state with a new target."""
         source, target, *biases = state
-        target = self.attention(target, biases[1] if biases else None)
+        target = self.attention(target, bias=biases[1] if biases else None)
         return source, self.mlp(self.cross(target, source)), *biases
 
 

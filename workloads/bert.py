@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final, Literal
 
 from hwbench.core.errors import UserError
 from hwbench.core.value import Value
-from hwbench.core.workload import Block, Context, Cost, Operator, Training, Workload
+from hwbench.core.workload import Block, Context, Cost, Operator, Predicted, Training, Workload
 
 from ._count import (
     INDEX_BYTES,
@@ -226,8 +226,10 @@ def build(config: Config, context: Context) -> Training:
     from ._heads import class_batch
 
     cost(config, context.dtype)
-    inputs = _masked_batch if config.task == "mlm" else functools.partial(class_batch, classes=config.classes)
-    return _training.training(config, context, model=_model, inputs=inputs, loss=_training.token_loss)
+    masked = config.task == "mlm"
+    inputs = _masked_batch if masked else functools.partial(class_batch, classes=config.classes)
+    predicted: Predicted = "given" if masked else "first"
+    return _training.training(config, context, model=_model, inputs=inputs, loss=_training.token_loss, predicted=predicted)
 
 
 WORKLOAD: Final = Workload(kind="training", config=Config, cost=cost, build=build)

@@ -125,7 +125,15 @@ def build(config: Config, context: Context) -> Training:
     classes = classes_of(config.head)
     inputs = functools.partial(class_batch, classes=classes) if classes else _training.next_token_batch
     said = warnings_of(config.head)
-    return _training.training(config, context, model=model, inputs=inputs, loss=_training.token_loss, warnings=said)
+    return _training.training(
+        config,
+        context,
+        model=model,
+        inputs=inputs,
+        loss=_training.token_loss,
+        predicted="last" if classes else "all",
+        warnings=said,
+    )
 
 
 WORKLOAD: Final = Workload(kind="training", config=Config, cost=cost, build=build)

@@ -58,9 +58,9 @@ def _layer(config: Config, e: float) -> Block:
         name="layer",
         parameters=h * (h + width) + h,
         operators=(
-            product("input", b * s, h, width, e),
-            product("recurrent", b, h, h, e, batch=s - 1, kind="recurrent", function="rnn"),
-            elementwise("sigmoid", b * s * h, e, moves=2, backward_moves=3, function="sigmoid"),
+            product("input", b * s, h, width, e, division="column"),
+            product("recurrent", b, h, h, e, batch=s - 1, kind="recurrent", division="column", function="rnn"),
+            elementwise("sigmoid", b * s * h, e, moves=2, backward_moves=3, division="column", function="sigmoid"),
         ),
         activation_bytes=e * b * s * (width + h),
         output_bytes=e * b * s * h,

@@ -47,7 +47,7 @@ def cost(config: Config, dtype: str) -> Cost:
     blocks = (
         _embedding(config, e),
         *_stack("encoder", config, config.source_len, e),
-        *_stack("decoder", config, config.target_len, e),
+        *_stack("decoder", config, config.target_len, e, continued=True),
         recurrent_head_block(b * config.target_len, config.hidden, config.vocabulary, e),
     )
     items = b * (config.source_len + config.target_len)
@@ -68,10 +68,11 @@ def _embedding(config: Config, e: float) -> Block:
     )
 
 
-def _stack(name: str, config: Config, length: int, e: float) -> tuple[Block, ...]:
+def _stack(name: str, config: Config, length: int, e: float, *, continued: bool = False) -> tuple[Block, ...]:
     widths = (config.embedding, *[config.hidden] * (config.layers - 1))
     return tuple(
-        recurrent_block("lstm", f"{name}_{i}", config.micro_batch, length, width, config.hidden, e) for i, width in enumerate(widths)
+        recurrent_block("lstm", f"{name}_{i}", config.micro_batch, length, width, config.hidden, e, continued=continued)
+        for i, width in enumerate(widths)
     )
 
 

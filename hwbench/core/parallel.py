@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from hwbench.core.layout import Layout
 from hwbench.core.value import Value
-from hwbench.core.workload import Cost
+from hwbench.core.workload import Cost, Predicted
 
 if TYPE_CHECKING:
     import torch
@@ -61,6 +61,8 @@ class Step:
     passes: Callable[[Step], Callable[[], torch.Tensor]]
     """From the step, divided by all axes, to what does the forward and backward passes of all micro-batches: gradients as means over
     samples into `.grad`; returns the mean loss, cut from its graph, and 0 on ranks that have none."""
+    predicted: Predicted = "all"
+    """Where in their sequences the targets stand, which are the last of the inputs."""
     unfinished: Callable[[], contextlib.AbstractContextManager[None]] = contextlib.nullcontext
     """Around the passes of all micro-batches but the last: gradients need not be complete there."""
     settle: tuple[Callable[[], None], ...] = ()

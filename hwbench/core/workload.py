@@ -22,15 +22,17 @@ DTYPE_BYTES = {"fp64": 8.0, "fp32": 4.0, "tf32": 4.0, "bf16": 2.0, "fp16": 2.0, 
 OperatorKind = Literal["matmul", "attention", "recurrent", "embedding", "memory", "optimizer"]
 Division = Literal["column", "row", "heads", "vocabulary", "loss", "sequence", "replicated", "expert"]
 WorkloadKind = Literal["ceiling", "kernel", "training", "inference", "collective"]
+Predicted = Literal["all", "first", "last", "given"]
+"""Where in a sequence targets stand: at every position, at the first or the last alone, or where the input behind the tokens says."""
 
 
 class Operator(Value):
     """One operation of a block, for one execution of the block on one micro-batch, undivided.
 
     `flops`/`bytes` are the forward pass, `backward_*` the backward pass. A product of (m, k) by (k, n), `batch` times, also has its shape,
-    for efficiency by size. `division` says what tensor parallelism does to it: `column` divides n, `row` divides k, `heads`
-    and `vocabulary` divide all of it, `loss` only where the loss is parallel, `sequence` is divided only by sequence parallelism, `expert`
-    by expert parallelism.
+    for efficiency by size. `division` says what tensor parallelism does to it: `column` divides n (of a recurrent product the
+    gates of its k units), `row` divides k, `heads` and `vocabulary` divide all of it, `loss` only where the loss is parallel, `sequence`
+    is divided only by sequence parallelism, `expert` by expert parallelism.
     """
 
     name: str
@@ -69,6 +71,8 @@ class Block(Value):
     output_bytes: float = 0.0
     tp_all_reduces: int = 0
     """All-reduces of `output_bytes` in the forward pass under tensor parallelism (Megatron: 2 a layer); as many in the backward."""
+    first_state_bytes: float = 0.0
+    """Of a recurrent layer that begins with another block's last hidden state instead of zeros: that state, which has a gradient."""
     ep_all_to_alls: int = 0
     """All-to-alls of topk·`output_bytes` in the forward pass under expert parallelism; as many in the backward."""
 
@@ -193,6 +197,8 @@ class Training:
     clip_norm: float | None = 1.0
     accumulation: int = 1
     """Micro-batches of a step: the gradient is the mean of theirs."""
+    predicted: Predicted = "all"
+    """Where the last input's targets stand; `given`: at the positions, int64 (samples, targets), that the second input has."""
     warnings: tuple[str, ...] = ()
     """What a reader of its figures should know, one sentence each; the record repeats them."""
 

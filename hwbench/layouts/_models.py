@@ -28,11 +28,6 @@ def has_experts(cost: Cost) -> bool:
     return any(block.expert_parameters for block in cost.blocks)
 
 
-def translates(config: Mapping[str, Any]) -> bool:
-    """Whether the model has two stacks of layers, for a source and a target."""
-    return "source_len" in config
-
-
 def indivisible(config: Mapping[str, Any], ranks: int, *keys: str) -> str:
     """The first of these settings that so many ranks can't share evenly, as 'heads=3'; '' where they can share all that there are."""
     return next((f"{key}={config[key]}" for key in keys if isinstance(config.get(key), int) and config[key] % ranks), "")

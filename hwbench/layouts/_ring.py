@@ -22,18 +22,33 @@ def places(rank: int, ranks: int, length: int, device: torch.device) -> Tensor:
 
 
 def ring_attention(
-    group: ProcessGroup, q: Tensor, k: Tensor, v: Tensor, *, is_causal: bool = False, dropout_p: float = 0.0, enable_gqa: bool = False
+    group: ProcessGroup,
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    *,
+    attn_mask: Tensor | None = None,
+    is_causal: bool = False,
+    dropout_p: float = 0.0,
+    enable_gqa: bool = False,
+    scale: float | None = None,
 ) -> Tensor:
-    """torch's scaled_dot_product_attention over a sequence of which each rank has its `places`: (b, H, s, d), keys (b, K, s, d)."""
+    """torch's scaled_dot_product_attention over a sequence of which each rank has its `places`: (b, H, s, d), keys (b, K, s, d).
+
+    A mask is added to the scores: (1, H, s, all keys), and has a gradient.
+    """
     assert dropout_p == 0.0, "cp refuses dropout"
     assert enable_gqa or q.shape[1] == k.shape[1], "each head has a key, unless grouped"
-    out: Tensor = _Ring.apply(q, k, v, is_causal, group)  # type: ignore[no-untyped-call]  # torch has no types here
+    bias = None if attn_mask is None else attn_mask.squeeze(0)
+    out: Tensor = _Ring.apply(q, k, v, bias, is_causal, scale, group)  # type: ignore[no-untyped-call]  # torch has no types here
     return out
 
 
 class _Ring(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, causal: bool, group: ProcessGroup) -> Tensor:
+    def forward(
+        ctx: Any, q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, causal: bool, scale: float | None, group: ProcessGroup
+    ) -> Tensor:
         held = torch.stack((k, v))
         rank, ranks = dist.get_rank(group), dist.get_world_size(group)
         wide = q.dtype if q.dtype.itemsize >= 4 else torch.float32
@@ -41,26 +56,44 @@ class _Ring(torch.autograd.Function):
         for hop in range(ranks):
             moving = _Moving(held, group) if hop < ranks - 1 else None
             queries, keys, masked = _visible(rank, (rank - hop) % ranks, q.shape[2], causal)
-            part, part_sum = block_forward(q[:, :, queries], held[0][:, :, keys], held[1][:, :, keys], causal=masked)
+            there = _columns(bias, (rank - hop) % ranks, ranks)
+            here = None if bias is None else bias[:, :, there]
+            part, part_sum = block_forward(
+                q[:, :, queries], held[0][:, :, keys], held[1][:, :, keys], causal=masked, scale=scale, bias=here
+            )
             _join(out[:, :, queries], log_sum[:, :, queries], part, part_sum)
             held = moving.arrived() if moving else held
-        ctx.save_for_backward(q, k, v, out, log_sum)
-        ctx.causal, ctx.group = causal, group
+        ctx.save_for_backward(q, k, v, bias, out, log_sum)
+        ctx.causal, ctx.scale, ctx.group = causal, scale, group
         return out
 
     @staticmethod
-    def backward(ctx: Any, d_out: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None]:
+    def backward(ctx: Any, d_out: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor | None, None, None, None]:
         """Keys and values go round once more, and their gradients behind them, all the way home."""
-        q, k, v, out, log_sum = ctx.saved_tensors
+        q, k, v, bias, out, log_sum = ctx.saved_tensors
         group, held = ctx.group, torch.stack((k, v))
         rank, ranks = dist.get_rank(group), dist.get_world_size(group)
-        d_q, d_held = torch.zeros_like(q), torch.zeros_like(held)
+        d_q, d_held, d_bias = torch.zeros_like(q), torch.zeros_like(held), None if bias is None else torch.zeros_like(bias)
         coming: _Moving | None = None
         for hop in range(ranks):
             moving = _Moving(held, group) if hop < ranks - 1 else None
             queries, keys, masked = _visible(rank, (rank - hop) % ranks, q.shape[2], ctx.causal)
             rows = (slice(None), slice(None), queries)
-            part = block_backward(d_out[rows], q[rows], held[0][:, :, keys], held[1][:, :, keys], out[rows], log_sum[rows], causal=masked)
+            there = _columns(bias, (rank - hop) % ranks, ranks)
+            here = None if bias is None else bias[:, :, there]
+            *part, part_bias = block_backward(
+                d_out[rows],
+                q[rows],
+                held[0][:, :, keys],
+                held[1][:, :, keys],
+                out[rows],
+                log_sum[rows],
+                causal=masked,
+                scale=ctx.scale,
+                bias=here,
+            )
+            if d_bias is not None and part_bias is not None:
+                d_bias[:, :, there] = part_bias
             d_q[rows] += part[0]
             d_held = coming.arrived() if coming else d_held
             d_held[:, :, :, keys] += torch.stack(part[1:])
@@ -68,7 +101,12 @@ class _Ring(torch.autograd.Function):
             held = moving.arrived() if moving else held
         assert coming is not None
         d_k, d_v = coming.arrived().unbind()
-        return d_q, d_k, d_v, None, None
+        return d_q, d_k, d_v, d_bias, None, None, None
+
+
+def _columns(bias: Tensor | None, source: int, ranks: int) -> Tensor | None:
+    """The columns of a bias that belong to a rank's keys."""
+    return None if bias is None else places(source, ranks, bias.shape[2], bias.device)
 
 
 def _visible(rank: int, source: int, length: int, causal: bool) -> tuple[slice, slice, bool]:

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
     from ._mixtures import Shares
 
+SEQUENCE_DIMENSIONS = 3
+"""Samples, positions, width."""
+
 
 def divide(part: nn.Module, tp: DeviceMesh, layout: Layout) -> Shares:
     """Divide a model, or a stage of one, in place. Parameters become DTensors; activations stay plain tensors between modules.
@@ -32,6 +35,7 @@ def divide(part: nn.Module, tp: DeviceMesh, layout: Layout) -> Shares:
     from torch.distributed.tensor import Replicate, Shard
 
     from ._mixtures import divide_mixture
+    from ._recurrence import divide_recurrent
 
     ties = list(_ties(part))
     outside = Shard(1) if layout.sp else Replicate()
@@ -42,6 +46,7 @@ def divide(part: nn.Module, tp: DeviceMesh, layout: Layout) -> Shares:
         divisions: Mapping[str, Division] = getattr(module, "divisions", {})
         if divisions and id(module) not in inside:
             _divide_children(module, divisions, tp, outside, layout)
+    divide_recurrent(part, tp)
     if layout.sp:
         _divide_sequence(part, tp, inside)
     for (owner, name), *others in ties:
@@ -87,7 +92,7 @@ def _style(child: nn.Module, division: Division, outside: Any, layout: Layout) -
     from torch.distributed.tensor.parallel import ColwiseParallel, RowwiseParallel
     from torch.nn import Embedding
 
-    if division == "column":
+    if division in ("column", "heads"):
         return ColwiseParallel()
     if division == "row":
         return RowwiseParallel(output_layouts=outside)
@@ -111,10 +116,17 @@ def _divide_sequence(part: nn.Module, tp: DeviceMesh, inside: set[int]) -> None:
             parallelize_module(module, tp, SequenceParallel(use_local_output=True))
     if embed := getattr(part, "embed", None):
         shared = _moved(tp, Replicate(), Shard(1))
-        embed.register_forward_hook(lambda _module, _inputs, output: shared(output))
+        embed.register_forward_hook(lambda _module, _inputs, output: _sequences(shared, output))
     if head := getattr(part, "head", None):
         gathered = _moved(tp, Shard(1), Replicate())
         head.register_forward_pre_hook(lambda _module, inputs: (gathered(inputs[0]), *inputs[1:]))
+
+
+def _sequences(moved: Callable[[Tensor], Tensor], output: Any) -> Any:
+    """What an embedding hands out, each sequence of vectors (b, s, h) moved; a tuple of several may have other things beside."""
+    if isinstance(output, tuple):
+        return tuple(_sequences(moved, x) for x in output)
+    return moved(output) if output.dim() == SEQUENCE_DIMENSIONS else output
 
 
 def _moved(tp: DeviceMesh, before: Any, after: Any) -> Callable[[Tensor], Tensor]:

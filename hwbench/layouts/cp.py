@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from hwbench.core.parallel import Split, Step, Transfer
 
-from ._models import attends, indivisible, is_recurrent, translates
+from ._models import attends, indivisible, is_recurrent
 from ._replicas import averaged
 from ._volumes import element_bytes, expert_bytes, passes, routing_means, stage_bytes
 
@@ -18,23 +17,23 @@ if TYPE_CHECKING:
     from torch.distributed.device_mesh import DeviceMesh
 
     from hwbench.core.layout import Layout
-    from hwbench.core.workload import Block, Cost
+    from hwbench.core.workload import Block, Cost, Operator
 
 
 def communication(cost: Cost, layout: Layout) -> tuple[Transfer, ...]:
-    """cp - 1 sends of a rank's keys and values a block and pass, hidden behind that pass, and the average of the gradients over cp.
+    """cp - 1 sends of a rank's keys and values an attention and pass, hidden behind that pass, and the average of the gradients over cp.
 
     Backward their gradients go round too, and one hop further: home (Liu et al. 2023, arXiv:2310.01889). With dp > 1 the gradients are
     averaged over dp·cp ranks at once, which dp counts.
     """
     if layout.cp == 1:
         return ()
-    rings = tuple(t for block in cost.blocks if attends(block) for t in _ring(block, cost, layout))
+    rings = tuple(t for block in cost.blocks for op in block.operators if op.kind == "attention" for t in _ring(op, block, cost, layout))
     return rings if layout.dp > 1 else rings + _gradients(cost, layout) + routing_means(cost, layout, "cp")
 
 
-def _ring(block: Block, cost: Cost, layout: Layout) -> Iterator[Transfer]:
-    size = _keys_and_values_bytes(block, cost) / (layout.cp * layout.tp)
+def _ring(attention: Operator, block: Block, cost: Cost, layout: Layout) -> Iterator[Transfer]:
+    size = _keys_and_values_bytes(attention, cost) / (layout.cp * layout.tp)
     yield _hops(block, cost, layout, size, "forward", layout.cp - 1)
     if cost.training:
         yield _hops(block, cost, layout, size, "backward", 2 * layout.cp - 1)
@@ -53,9 +52,8 @@ def _hops(block: Block, cost: Cost, layout: Layout, size: float, direction: Any,
     )
 
 
-def _keys_and_values_bytes(block: Block, cost: Cost) -> float:
+def _keys_and_values_bytes(attention: Operator, cost: Cost) -> float:
     """Attention reads queries, keys and values and writes as much as it reads of queries, each once."""
-    attention = next(op for op in block.operators if op.kind == "attention")
     queries = element_bytes(cost) * attention.batch * (attention.m or 0) * (attention.k or 0)
     return attention.bytes - 2 * queries
 
@@ -70,20 +68,23 @@ def _gradients(cost: Cost, layout: Layout) -> tuple[Transfer, ...]:
 
 
 def split(step: Step, mesh: DeviceMesh, layout: Layout) -> Step:
-    """Each rank keeps its chunks of every sequence; attention goes round the ring, and modules are told where their tokens stand."""
+    """Each rank keeps its chunks of every sequence; attention goes round the ring, and modules are told where their tokens stand.
+
+    Source and target of a model that has both are cut apart: the keys of its attention to the source go round as any others do.
+    """
+    from ._predicted import along, shared
     from ._ring import places, ring_attention
 
     cp = mesh["cp"]
-    length = step.inputs[0].shape[1]
-    here = places(cp.get_local_rank(), cp.size(), length, step.inputs[0].device)
-    attend = partial(ring_attention, cp.get_group())
+    lengths = {x.shape[1] for x in along(step)}
+    held = {n // cp.size(): (places(cp.get_local_rank(), cp.size(), n, step.inputs[0].device), n) for n in lengths}
     modules: list[Any] = [m for part in step.parts for m in part.modules()]
     for module in modules:
         if hasattr(module, "attend"):
-            module.attend = attend
+            module.attend = partial(ring_attention, cp.get_group(), scale=getattr(module, "score_scale", None))
         if hasattr(module, "held"):
-            module.held = (here, length)
-    step = replace(step, inputs=tuple(x.index_select(1, here) for x in step.inputs))
+            module.held = held
+    step = shared(step, held, cp.size())
     return step if layout.dp > 1 or layout.fsdp > 1 else averaged(step, mesh, layout)
 
 
@@ -93,13 +94,9 @@ def refusal(layout: Layout, config: Mapping[str, Any], cost: Cost) -> str:
         return "each step of a recurrent layer needs the one before: a sequence can't be shared out"
     if not any(attends(block) for block in cost.blocks):
         return "there is no attention whose sequence could be shared out"
-    if translates(config):
-        return "source and target are two sequences, and the ring carries the keys of one"
-    if "masked_fraction" in config:
-        return "the masked positions are drawn over the whole sequence, so that shares of it have different numbers of them to predict"
     if config.get("dropout"):
         return f"dropout={config['dropout']}: the ring's attention has none"
-    if uneven := indivisible(config, 2 * layout.cp, "seq_len"):
+    if uneven := indivisible(config, 2 * layout.cp, "seq_len", "source_len", "target_len"):
         return f"cp={layout.cp} cuts a sequence into {2 * layout.cp} chunks, which do not divide {uneven}"
     return ""
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 from hwbench.core.parallel import Collective, Split, Step, Transfer
 
-from ._models import indivisible, is_recurrent, translates
+from ._models import indivisible, is_recurrent
 from ._tensor import complete_gradients, divide, parallel_loss
 from ._volumes import chosen_experts, element_bytes, experts_of, passes, sample_tokens
 
@@ -31,7 +31,8 @@ def communication(cost: Cost, layout: Layout) -> tuple[Transfer, ...]:
     all_gather of the same bytes (Korthikanti et al. 2022, arXiv:2205.05198, section 4.2.2). A divided token table sums its rows in the
     forward pass only, and the vocabulary projection its operand's gradient in the backward pass; its logits are gathered, unless
     `loss=parallel` leaves them divided: then the loss sums three numbers a row. Experts are divided inside, and summed once a layer, with
-    the shared one; gradients of what the router weighted them with are partial sums too.
+    the shared one; gradients of what the router weighted them with are partial sums too. A recurrent layer sends a small message in each
+    step.
     """
     if layout.tp == 1:
         return ()
@@ -47,19 +48,45 @@ def _block(block: Block, cost: Cost, layout: Layout) -> Iterator[Transfer]:
             yield _sent("all_gather", block, block.output_bytes, cost, layout, "backward", "gradients of the embedding")
     elif projection is not None:
         yield from _head(block, projection, cost, layout)
-    elif block.tp_all_reduces:
-        yield from _layer(block, cost, layout)
+    elif recurrent := next((op for op in block.operators if op.kind == "recurrent"), None):
+        yield from _recurrent(block, recurrent, cost, layout)
+    else:
+        if block.tp_all_reduces:
+            yield from _layer(block, cost, layout)
+        yield from _norms(block, cost, layout)
 
 
 def _layer(block: Block, cost: Cost, layout: Layout) -> Iterator[Transfer]:
-    collectives: tuple[Collective, ...] = ("reduce_scatter", "all_gather") if layout.sp else ("all_reduce",)
-    for direction, size in _sums(block, cost).items():
-        for collective in collectives:
-            if cost.training or direction == "forward":
-                yield _sent(collective, block, size / block.tp_all_reduces, cost, layout, direction, "activations", block.tp_all_reduces)
+    sums = _sums(block, cost)
+    for direction, size in sums.items():
+        if not cost.training and direction == "backward":
+            continue
+        other = sums["backward" if direction == "forward" else "forward"]
+        parts: dict[Collective, float] = {"reduce_scatter": size, "all_gather": other} if layout.sp else {"all_reduce": size}
+        for collective, whole in parts.items():
+            yield _sent(collective, block, whole / block.tp_all_reduces, cost, layout, direction, "activations", block.tp_all_reduces)
     if experts_of(block) and cost.training:
         weights = element_bytes(cost) * sample_tokens(cost) * chosen_experts(block, cost)
         yield _sent("all_reduce", block, weights, cost, layout, "backward", "gradients of the routers' weights")
+
+
+def _recurrent(block: Block, recurrent: Operator, cost: Cost, layout: Layout) -> Iterator[Transfer]:
+    """Each step gathers the hidden state, and back scatters its gradient to the owners of its units, but for the first step's."""
+    e = element_bytes(cost)
+    state = e * (recurrent.m or 0) * (recurrent.k or 0)
+    steps = block.output_bytes / state
+    yield _sent("all_gather", block, state, cost, layout, "forward", "hidden states", steps)
+    if not cost.training:
+        return
+    if steps > 1:
+        yield _sent("reduce_scatter", block, state, cost, layout, "backward", "gradients of hidden states", steps - 1)
+    inputs = e * sum((op.m or 0) * (op.k or 0) for op in block.operators if op.kind == "matmul")
+    yield _sent("all_reduce", block, inputs, cost, layout, "backward", "gradients of the inputs")
+    if block.first_state_bytes:
+        yield _sent("all_reduce", block, block.first_state_bytes, cost, layout, "backward", "gradients of the first state")
+
+
+def _norms(block: Block, cost: Cost, layout: Layout) -> Iterator[Transfer]:
     size = block.count / layout.pp * _norm_parameters(block, cost) * element_bytes(cost)
     if size and layout.sp and cost.training:
         why = f"gradients of the norms of {block.name}, of which each rank saw a share of the sequence"
@@ -83,23 +110,31 @@ def _sums(block: Block, cost: Cost) -> dict[Pass, float]:
 
 
 def _norm_parameters(block: Block, cost: Cost) -> float:
-    """Weights of a block's norms, and biases of layer norms: a norm reads and writes its rows once."""
-    rows_bytes = 2 * element_bytes(cost) * sample_tokens(cost)
+    """Weights of a block's norms, and biases of layer norms: each is as wide as what the block hands on."""
     norms = {"layer_norm": 2, "rms_norm": 1}
-    return sum(norms[op.function] * op.bytes / rows_bytes for op in block.operators if op.function in norms)
+    width = block.output_bytes / (element_bytes(cost) * sample_tokens(cost))
+    return width * sum(norms.get(op.function, 0) for op in block.operators)
 
 
 def _head(block: Block, projection: Operator, cost: Cost, layout: Layout) -> Iterator[Transfer]:
     rows, width, classes = projection.m or 0, projection.k or 0, projection.n or 0
     e = element_bytes(cost)
     if layout.sp:
-        yield _sent("all_gather", block, e * sample_tokens(cost) * width, cost, layout, "forward", "the last layer's output")
+        yield _sent("all_gather", block, e * _last_elements(cost, width), cost, layout, "forward", "the last layer's output")
+    if rows == cost.micro_batch:  # one prediction a sequence: every rank of cp makes it, and one of them counts it
+        rows *= layout.cp
     if layout.loss == "parallel":
         yield _sent("all_reduce", block, STATISTIC_BYTES * rows, cost, layout, "forward", "largest logits, sums and targets", 3)
     else:
         yield _sent("all_gather", block, e * rows * classes, cost, layout, "forward", "logits")
     if cost.training:
         yield _sent("all_reduce", block, e * rows * width, cost, layout, "backward", "gradients of the projection's operand")
+
+
+def _last_elements(cost: Cost, width: int) -> float:
+    """Elements of what the head gets: what the last row product makes, of the target's positions alone where there is a source too."""
+    made = [(op.m or 0) * (op.n or 0) for block in cost.blocks for op in block.operators if op.kind == "matmul" and op.division == "row"]
+    return made[-1] if made else sample_tokens(cost) * width
 
 
 def _sent(
@@ -117,7 +152,7 @@ def _sent(
 
 
 def split(step: Step, mesh: DeviceMesh, layout: Layout) -> Step:
-    """Each part's modules divided by `parallelize_module` as their `divisions` say, mixtures of experts by _mixtures.py.
+    """Each part's modules divided by `parallelize_module` as their `divisions` say; recurrent layers and experts by code of their own.
 
     With sp=yes norms work on shares of the sequence.
     """
@@ -131,17 +166,12 @@ def split(step: Step, mesh: DeviceMesh, layout: Layout) -> Step:
 
 def refusal(layout: Layout, config: Mapping[str, Any], cost: Cost) -> str:
     """What can't be divided evenly, and what torch's tensor parallelism has no plan for."""
-    if is_recurrent(cost):
-        return (
-            "a recurrent layer needs all hidden units of the step before at every step: tp would send a small message a step and layer, "
-            "and torch's tensor parallelism has no plan for fused recurrent layers"
-        )
-    if "buckets" in config:
-        return "the learned biases of positions belong to heads, and go to every layer whole"
-    if translates(config) and layout.sp:
-        return "sp=yes divides one sequence, and its layers have a source and a target"
-    widths = ("heads", "kv_heads", "hidden", "mlp", "shared_mlp", "vocabulary")
-    if uneven := indivisible(config, layout.tp, *widths, *(["seq_len"] if layout.sp else [])):
+    if layout.sp and is_recurrent(cost):
+        return "sp=yes divides the sequence, and each step of a recurrent layer needs the one before"
+    if any(op.function == "gru" for block in cost.blocks for op in block.operators):
+        return "the divided recurrent cells are the LSTM's and the sigmoid one's: a GRU has none"
+    lengths = ("seq_len", "source_len", "target_len") if layout.sp else ()
+    if uneven := indivisible(config, layout.tp, "heads", "kv_heads", "hidden", "mlp", "shared_mlp", "vocabulary", *lengths):
         return f"tp={layout.tp} does not divide {uneven}"
     if layout.sp and layout.cp > 1:
         return "sp=yes and cp both divide the sequence: choose one"

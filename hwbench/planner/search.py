@@ -163,6 +163,7 @@ def layouts(
     `illegal` counts, by reason, what was left out.
     """
     refused: Counter[str] = Counter() if illegal is None else illegal
+    recurrent = any(op.kind == "recurrent" for block in cost.blocks for op in block.operators)
     for tp in tensor_degrees(cost, profile):
         for pp in pipeline_degrees(cost):
             if accelerators % (tp * pp):
@@ -171,7 +172,8 @@ def layouts(
             if global_batch % data:
                 refused[f"{data} data ranks do not divide the global batch of {global_batch}"] += 1
                 continue
-            yield from _sharded(Layout(tp=tp, pp=pp, sp=tp > 1, loss="parallel" if tp > 1 else "full"), data, scale_up_domain(profile))
+            base = Layout(tp=tp, pp=pp, sp=tp > 1 and not recurrent, loss="parallel" if tp > 1 else "full")
+            yield from _sharded(base, data, scale_up_domain(profile))
 
 
 def tensor_degrees(cost: Cost, profile: ClusterProfile) -> list[int]:
@@ -188,7 +190,7 @@ def tensor_divides(cost: Cost, tp: int) -> bool:
     for block in cost.blocks:
         for op in block.operators:
             heads = op.batch // cost.micro_batch if op.kind == "attention" else None
-            divided = {"column": op.n, "row": op.k, "heads": heads}
+            divided = {"column": op.k if op.kind == "recurrent" else op.n, "row": op.k, "heads": heads}
             dimensions.append(divided.get(op.division))
     known = [dimension for dimension in dimensions if dimension is not None]
     return bool(known) and all(dimension % tp == 0 for dimension in known)

@@ -64,6 +64,7 @@ def undivided(training: Training) -> Step:
         loss=training.loss,
         optimizer=training.optimizer,
         passes=accumulated,
+        predicted=training.predicted,
     )
 
 

@@ -119,7 +119,7 @@ def compared(workload: str, settings: dict[str, Any], layout: Layout, found: lis
     moved = {name: float((wanted.after[name] - wanted.before[name]).abs().max()) for name in wanted.after}
     least = 1e-3 * max(moved.values())
     errors = {
-        (rank, name): distance(value, wanted.after[name]) / max(moved[name], least)
+        (rank, name): distance(value.view_as(wanted.after[name]), wanted.after[name]) / max(moved[name], least)
         for rank, (_, parameters, *_) in enumerate(found)
         for name, value in parameters.items()
     }

@@ -17,13 +17,13 @@ CLIP_TOLERANCE: Final = 1e-5
 _DECODER: Final = {"vocabulary": 128, "hidden": 32, "layers": 4, "heads": 4, "seq_len": 16, "micro_batch": 2}
 _GROUPED: Final = {"kv_heads": 2, "mlp": 48}
 _RECURRENT: Final = {"vocabulary": 128, "embedding": 16, "hidden": 24, "micro_batch": 4}
-_PAIRS: Final = {"source_len": 8, "target_len": 12}
+_PAIRS: Final = {"source_len": 8, "target_len": 16}
 
 SIZES: Final[dict[str, dict[str, Any]]] = {
     "gpt": _DECODER,
     "llama": _DECODER | _GROUPED | {"kv_heads": 4},
     "moe": _DECODER | _GROUPED | {"layers": 2, "experts": 4, "shared_mlp": 16},
-    "bert": _DECODER | {"seq_len": 20},
+    "bert": _DECODER | {"seq_len": 24},
     "lstm_lm": _RECURRENT | {"seq_len": 8, "dropout": 0.0},
     "rnn_lm": _RECURRENT | {"seq_len": 8},
     "seq2seq": _RECURRENT | _PAIRS,

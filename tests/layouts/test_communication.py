@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from hwbench.core.layout import Layout
 from hwbench.core.parallel import Split, Transfer
 from hwbench.core.registry import load, names
-from hwbench.core.workload import Block, Cost, Operator
+from hwbench.core.workload import Block, Cost, Division, Operator
 
 TOKENS, HIDDEN, LAYERS, VOCABULARY = 4096, 1024, 8, 32_000
 LAYER_PARAMETERS, EXPERTS = 12 * HIDDEN**2, 8 * HIDDEN**2
@@ -62,6 +62,20 @@ def test_sequence_parallelism_sends_the_same_bytes_in_halves() -> None:
     assert volume(sequence, "all_gather") == layers + OUT  # its gradient is gathered
 
 
+def test_sequence_parallelism_gathers_what_column_products_multiply_and_scatters_what_row_products_make() -> None:
+    def product(division: Division, m: int, k: int, n: int) -> Operator:
+        return Operator(name=division, kind="matmul", flops=1.0, bytes=1.0, division=division, m=m, k=k, n=n)
+
+    products = (product("column", 6, 4, 8), product("column", 10, 4, 16), product("row", 6, 8, 4))
+    norm = Operator(name="norm", kind="memory", flops=0.0, bytes=1.0, division="sequence", function="layer_norm")
+    block = Block(name="layer", count=3, parameters=0, operators=(*products, norm), output_bytes=4.0 * 16 * 4, tp_all_reduces=1)
+    transfers = sent("tp", Layout(tp=2, sp=True), Cost(blocks=(block,), dtype="fp32", items=16, training=True))
+    forward = {t.collective: t.count * t.message_bytes for t in transfers if t.during == "forward"}
+    assert forward == {"all_gather": 3 * 4.0 * (6 + 10) * 4, "reduce_scatter": 3 * 4.0 * 6 * 4}
+    assert volume(transfers, "reduce_scatter") == volume(transfers, "all_gather") == 3 * 4.0 * (6 + 10 + 6) * 4
+    assert volume(transfers, "all_reduce") == 3 * 4.0 * 2 * 4  # gradients of the norms, each of which saw a share
+
+
 def test_a_divided_vocabulary_sends_logits_or_three_numbers_a_row() -> None:
     projection = Operator(name="vocabulary", kind="matmul", flops=1.0, bytes=1.0, m=TOKENS, n=VOCABULARY, k=HIDDEN, division="vocabulary")
     cost = Cost(blocks=(Block(name="head", parameters=0, operators=(projection,)),), dtype="bf16", items=TOKENS, training=True)
@@ -69,6 +83,41 @@ def test_a_divided_vocabulary_sends_logits_or_three_numbers_a_row() -> None:
     assert volume(whole, "all_gather") == 2.0 * TOKENS * VOCABULARY
     assert volume(divided, "all_gather") == 0
     assert volume(divided, "all_reduce") == volume(whole, "all_reduce") + 3 * 4.0 * TOKENS == OUT + 3 * 4.0 * TOKENS
+
+
+def test_one_prediction_a_sequence_is_made_by_every_rank_of_the_ring() -> None:
+    def logits(rows: int) -> float:
+        head = Operator(name="classes", kind="matmul", flops=1.0, bytes=1.0, m=rows, n=10, k=HIDDEN, division="vocabulary")
+        cost = Cost(blocks=(Block(name="head", parameters=0, operators=(head,)),), dtype="bf16", items=TOKENS, micro_batch=2, training=True)
+        return volume(sent("tp", Layout(tp=2, cp=4), cost), "all_gather")
+
+    assert logits(2) == 2 * 2.0 * 10
+    assert logits(TOKENS) == 2.0 * TOKENS * 10 / 4
+
+
+def recurrent(*, first_state_bytes: float = 0.0, steps: int = 5) -> Cost:
+    batch, width, hidden = 3, 8, 16
+    products = (
+        Operator(name="input", kind="matmul", flops=1.0, bytes=1.0, m=batch * steps, n=4 * hidden, k=width, division="column"),
+        Operator(name="recurrent", kind="recurrent", flops=1.0, bytes=1.0, batch=steps, m=batch, n=4 * hidden, k=hidden, division="column"),
+    )
+    output = 4.0 * batch * steps * hidden
+    layer = Block(name="layer", parameters=1, operators=products, output_bytes=output, first_state_bytes=first_state_bytes)
+    return Cost(blocks=(layer,), dtype="fp32", items=batch * steps, training=True)
+
+
+def test_a_recurrent_layer_gathers_its_state_in_each_step_and_scatters_the_gradient_of_all_but_the_first() -> None:
+    state = 4.0 * 3 * 16
+    transfers = sent("tp", Layout(tp=2, microbatches=7), recurrent())
+    assert {t.collective: (t.count, t.message_bytes) for t in transfers} == {
+        "all_gather": (7 * 5, state),
+        "reduce_scatter": (7 * 4, state),
+        "all_reduce": (7, 4.0 * 3 * 5 * 8),  # of the gradient of its inputs
+    }
+    begun = sent("tp", Layout(tp=2), recurrent(first_state_bytes=state))
+    assert volume(begun, "all_reduce") == 4.0 * 3 * 5 * 8 + state
+    assert [t.collective for t in sent("tp", Layout(tp=2), recurrent(steps=1))] == ["all_gather", "all_reduce"]
+    assert [t.collective for t in sent("tp", Layout(tp=2), replace(recurrent(), training=False))] == ["all_gather"]
 
 
 def test_inference_has_no_backward_pass() -> None:
@@ -114,6 +163,15 @@ def test_cp_sends_keys_and_values_round_a_ring() -> None:
     assert {t.overlaps for t in ring} == {"forward", "backward"}
     assert sum(t.count for t in ring) == LAYERS * (3 + 3 + 4)  # three hops forward and backward, and gradients go home
     assert all(t.message_bytes == 2 * OUT / 4 for t in ring)
+
+
+def test_a_layer_with_two_attentions_has_two_rings() -> None:
+    own, other = (
+        Operator(name=name, kind="attention", flops=1.0, bytes=2.0 * 2 * 2 * (q + k), batch=2, m=q, n=k, k=1)
+        for name, q, k in (("own", 6, 6), ("other", 6, 20))
+    )
+    cost = Cost(blocks=(Block(name="decoder", parameters=0, operators=(own, other)),), dtype="bf16", items=1, training=False)
+    assert sorted(t.message_bytes for t in sent("cp", Layout(cp=2), cost)) == [2 * 2.0 * 2 * 6 / 2, 2 * 2.0 * 2 * 20 / 2]
 
 
 def test_gradients_are_averaged_over_dp_and_cp_at_once() -> None:

@@ -1,6 +1,7 @@
 """Every layout trains as one process does: a part of the table run here, and the whole of it written down and up to date."""
 
 import string
+from typing import Any
 
 import pytest
 
@@ -14,28 +15,36 @@ SAMPLE = {
     "gpt": [layout for layout in LAYOUTS if "ep=" not in layout and "branches" not in layout],
     "llama": ["branches=2", "tp=2,sp=yes,loss=parallel", "fsdp=2,tp=2,sp=yes,loss=parallel"],
     "moe": [layout for layout in LAYOUTS if "ep=" in layout] + ["tp=2,sp=yes,loss=parallel", "fsdp=2,tp=2", "fsdp=2,cp=2"],
-    "bert": ["tp=2", "dp=2,pp=2,microbatches=2"],
-    "lstm_lm": ["fsdp=2"],
-    "rnn_lm": ["dp=2"],
-    "seq2seq": ["dp=2,zero=1"],
-    "t5": ["fsdp=2"],
-    "transformer": ["dp=2,microbatches=2"],
+    "bert": ["tp=2", "cp=2", "dp=2,pp=2,microbatches=2", "tp=2,cp=2"],
+    "lstm_lm": ["tp=2", "fsdp=2,tp=2"],
+    "rnn_lm": ["dp=2", "tp=2"],
+    "seq2seq": ["dp=2,zero=1", "tp=2,loss=parallel"],
+    "t5": ["fsdp=2", "tp=2", "cp=2", "dp=2,tp=2,sp=yes,loss=parallel"],
+    "transformer": ["dp=2,microbatches=2", "tp=2,sp=yes", "cp=2"],
 }
 """Every layout and every workload at least once."""
+VARIANTS: list[tuple[str, dict[str, Any], str]] = [
+    ("bert", {"task": "classification"}, "cp=2"),
+    ("gpt", {"head": "classes:4@last"}, "cp=2"),
+    ("gpt", {"head": "classes:4@last"}, "tp=2,cp=2"),
+    ("lstm_lm", {"layers": 3}, "tp=2,microbatches=2"),
+    ("seq2seq", {"layers": 2}, "dp=2,tp=2"),
+]
+"""Other sizes and heads, with layouts that divide these in a way of their own."""
 
 
 @pytest.mark.heavy
 @pytest.mark.parametrize("world_size", [2, 4])
 def test_layouts_train_as_one_process_does(world_size: int) -> None:
+    sample: list[tuple[str, dict[str, Any], str]] = [(workload, {}, layout) for workload, layouts in SAMPLE.items() for layout in layouts]
     wanted = [
-        {"workload": workload, "settings": SIZES[workload], "layout": layout}
-        for workload, layouts in SAMPLE.items()
-        for layout in layouts
+        {"workload": workload, "settings": SIZES[workload] | other, "layout": parse_layout(layout).text}
+        for workload, other, layout in (*sample, *VARIANTS)
         if parse_layout(layout).world_size == world_size
     ]
-    faults = {(case["workload"], case["layout"]): wrong(answer) for case, answer in answers(world_size, wanted)}
-    assert {pair: found for pair, found in faults.items() if found} == {}
-    assert len(faults) == len(wanted)
+    found = list(answers(world_size, wanted))
+    assert [(case["workload"], case["layout"], faults) for case, answer in found if (faults := wrong(answer))] == []
+    assert len(found) == len(wanted)
 
 
 @pytest.mark.heavy

@@ -1,10 +1,13 @@
 """The parts of layouts that one process can check: blocks of attention, places on the ring, branches, experts, clipping."""
 
+from collections.abc import Mapping
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 import torch
+from hwbench.workloads._bert_blocks import MaskedHead
 from hwbench.workloads._llama_blocks import GatedMLP
 from hwbench.workloads._moe_blocks import MixtureOfExperts
 from hypothesis import given
@@ -19,6 +22,8 @@ from hwbench.layouts._branching import owners
 from hwbench.layouts._experts import _even
 from hwbench.layouts._mixtures import divide_mixture
 from hwbench.layouts._models import groups, keep
+from hwbench.layouts._predicted import shared
+from hwbench.layouts._recurrence import _LSTM, _SIGMOID
 from hwbench.layouts._ring import _join, _visible, places
 from hwbench.run.stepping import accumulated, clipping
 
@@ -42,8 +47,34 @@ def test_a_block_of_attention_is_torchs_own(causal: bool, kv_heads: int) -> None
         out, log_sum = block_forward(q, k, v, causal=causal)
         torch.testing.assert_close(out, wanted, rtol=1e-5, atol=1e-6)
         found = block_backward(d_out, q, k, v, out, log_sum, causal=causal)
-    for one, other in zip(found, gradients, strict=True):
+    assert found[3] is None
+    for one, other in zip(found[:3], gradients, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-5)
+
+
+def test_a_block_with_a_bias_is_torchs_own_and_the_bias_has_a_gradient() -> None:
+    q, k, v = (x.requires_grad_() for x in qkv(4, 4))
+    bias = torch.randn(4, 8, 8).masked_fill(torch.ones(8, 8, dtype=torch.bool).triu(1), float("-inf")).requires_grad_()
+    wanted = functional.scaled_dot_product_attention(q, k, v, attn_mask=bias, scale=1.0)
+    d_out = torch.randn_like(wanted)
+    gradients = torch.autograd.grad(wanted, (q, k, v, bias), d_out)
+    with torch.no_grad():
+        out, log_sum = block_forward(q, k, v, causal=False, scale=1.0, bias=bias)
+        torch.testing.assert_close(out, wanted, rtol=1e-5, atol=1e-6)
+        found = block_backward(d_out, q, k, v, out, log_sum, causal=False, scale=1.0, bias=bias)
+    for one, other in zip(found, gradients, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
+
+
+def test_a_query_that_sees_no_key_of_a_block_leaves_the_others_blocks_as_they_are() -> None:
+    q, k, v = qkv(2, 2)
+    out, log_sum = block_forward(q, k, v, causal=False, bias=torch.full((2, 8, 8), float("-inf")))
+    assert torch.equal(out, torch.zeros_like(out))
+    whole, whole_sum = block_forward(q, k, v, causal=False)
+    joined, joined_sum = whole.clone(), whole_sum.clone()
+    _join(joined, joined_sum, out, log_sum)
+    assert torch.equal(joined, whole)
+    assert torch.equal(joined_sum, whole_sum)
 
 
 @pytest.mark.parametrize("causal", [True, False])
@@ -56,8 +87,8 @@ def test_written_out_attention_is_the_flash_operators(causal: bool) -> None:
     torch.testing.assert_close(log_sum, flash_sum, rtol=1e-5, atol=1e-6)
     d_out = torch.randn_like(out)
     for one, other in zip(
-        written_out_backward(d_out, q, k, v, out, log_sum, causal=causal),
-        block_backward(d_out, q, k, v, out, log_sum, causal=causal),
+        written_out_backward(d_out, q, k, v, out, log_sum, causal=causal)[:3],
+        block_backward(d_out, q, k, v, out, log_sum, causal=causal)[:3],
         strict=True,
     ):
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
@@ -120,6 +151,66 @@ def test_tp_refuses_a_mixture_that_does_not_offer_what_it_takes_hold_of() -> Non
 @pytest.mark.parametrize(("shape", "ranks", "dim"), [((4, 6, 8), 2, 0), ((1, 6, 8), 2, 1), ((3, 5, 8), 4, 2), ((3, 5, 7), 4, 0)])
 def test_fsdp_shares_experts_out_along_what_it_can_share_evenly(shape: tuple[int, ...], ranks: int, dim: int) -> None:
     assert _even(ranks, nn.Parameter(torch.empty(shape))).dim == dim
+
+
+@pytest.mark.parametrize("cell, gates", [(_LSTM, 4), (_SIGMOID, 1)])
+@pytest.mark.parametrize("first", [True, False])
+def test_the_backward_pass_of_a_cell_is_autograds(cell: Any, gates: int, first: bool) -> None:
+    torch.manual_seed(0)
+    whole = torch.randn(3, gates * 5, dtype=torch.float64, requires_grad=True)
+    before = torch.randn(3, 5, dtype=torch.float64, requires_grad=True) if first and gates == 4 else None
+    if gates == 4:
+        i, f, g, o = whole.chunk(4, 1)
+        state = i.sigmoid() * g.tanh() if before is None else i.sigmoid() * g.tanh() + f.sigmoid() * before
+        out = o.sigmoid() * state.tanh()
+    else:
+        state, out = whole * 0, whole.sigmoid()
+    d_out, d_state = torch.randn_like(out), torch.randn_like(state) * (gates == 4)
+    wanted = torch.autograd.grad((out, state), [x for x in (whole, before) if x is not None], (d_out, d_state))
+    with torch.no_grad():
+        activated, made = whole.clone(), torch.empty_like(state)
+        torch.testing.assert_close(cell.forward(activated, before, made), out)
+        d_gates, d_before = cell.backward(activated, before, made, d_out, d_state)
+    torch.testing.assert_close(d_gates, wanted[0])
+    if before is not None:
+        torch.testing.assert_close(d_before, wanted[1])
+
+
+@pytest.mark.parametrize("predicted", ["all", "first", "last", "given"])
+@pytest.mark.parametrize("ranks", [2, 4])
+def test_the_losses_of_shares_have_the_whole_ones_mean(predicted: Any, ranks: int) -> None:
+    """Also where a rank has no target at all: here one sequence has two, of eight and more places."""
+    torch.manual_seed(1)
+    samples, length, classes = 1, 4 * ranks, 7
+    tokens, logits = torch.arange(length).expand(samples, -1), torch.randn(length, classes)
+    positions = torch.tensor([[0, length - 1]])
+    stands = {"all": tokens, "first": positions[:, :1], "last": positions[:, -1:], "given": positions}[predicted]
+    targets = torch.randint(classes, stands.shape)
+    given = (tokens, positions) if predicted == "given" else (tokens,)
+
+    def loss(module: nn.Module, *inputs: Tensor) -> Tensor:
+        return functional.cross_entropy(module(*inputs[:-1]).flatten(0, -2), inputs[-1].flatten())
+
+    def found(held: Mapping[int, tuple[Tensor, int]] | None, step: Step) -> Tensor:
+        head = MaskedHead(classes, classes)
+        head.dense, head.norm, head.projection, head.held = Doubled(), nn.Identity(), nn.Identity(), held
+        pick = {"first": slice(0, 1), "last": slice(-1, None)}.get(predicted, slice(None))
+        made: Any = head if predicted == "given" else lambda x: functional.gelu(2 * x[:, pick])
+        return step.loss(lambda tokens, *rest: made(logits[tokens], *rest), *step.inputs)
+
+    whole = replace(step_of(nn.Identity(), (*given, targets)), loss=loss, predicted=predicted)
+    shares = []
+    for rank in range(ranks):
+        held = {length // ranks: (places(rank, ranks, length, tokens.device), length)}
+        shares.append(found(held, shared(whole, held, ranks)))
+    torch.testing.assert_close(torch.stack(shares).mean(), found(None, whole))
+
+
+class Doubled(nn.Module):
+    """Twice its input."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return 2 * x
 
 
 def step_of(module: nn.Module, inputs: tuple[Tensor, ...], micro_batches: int = 1) -> Step:

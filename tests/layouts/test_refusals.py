@@ -5,11 +5,12 @@ import sys
 from pathlib import Path
 
 import pytest
+from hwbench.workloads._recurrent import Kind, recurrent_block
 
 from hwbench.core import registry
 from hwbench.core.layout import parse_layout
 from hwbench.core.parallel import MESH_AXES, SPLIT_ORDER
-from hwbench.core.workload import Workload
+from hwbench.core.workload import Cost, Workload
 from hwbench.run import cases
 from hwbench.run.build import RANK_ORDER, data_rank
 
@@ -39,10 +40,11 @@ from .table import LAYOUTS, refusal, training_workloads
         ("moe", "tp=4", "tp=4 does not divide kv_heads=2"),
         ("moe", "dp=2,fsdp=6,ep=4", "of ep=4 and fsdp=6 one has to divide the other"),
         ("moe", "fsdp=2,ep=2,zero=1", "zero changes nothing without dp"),
-        ("bert", "cp=2", "different numbers of them to predict"),
-        ("t5", "tp=2", "belong to heads"),
+        ("t5", "tp=3", "tp=3 does not divide heads=4"),
         ("transformer", "pp=2", "source and target"),
-        ("lstm_lm", "tp=2", "all hidden units"),
+        ("transformer", "cp=8", "cuts a sequence into 16 chunks, which do not divide source_len=8"),
+        ("seq2seq", "tp=5", "tp=5 does not divide hidden=24"),
+        ("lstm_lm", "tp=2,sp=yes", "needs the one before"),
     ],
 )
 def test_a_refusal_says_what_is_wrong(workload: str, layout: str, says: str) -> None:
@@ -59,6 +61,15 @@ def test_ranks_that_share_a_models_work_have_the_same_samples() -> None:
     layout = parse_layout("dp=2,fsdp=2,pp=2,cp=2,tp=2")
     ranks = [data_rank(layout, rank) for rank in range(layout.world_size)]
     assert ranks == [0] * 4 + [1] * 4 + [2] * 4 + [3] * 4 + [0] * 4 + [1] * 4 + [2] * 4 + [3] * 4
+
+
+def test_a_recurrent_layer_without_a_divided_cell_is_not_divided() -> None:
+    def said(kind: Kind) -> str:
+        layers = recurrent_block(kind, "layer", 2, 3, 4, 8, 4.0)
+        return cases.refusal(parse_layout("tp=2"), {"hidden": 8}, Cost(blocks=(layers,), dtype="fp32", items=6, training=True))
+
+    assert said("lstm") == said("rnn") == ""
+    assert "a GRU has none" in said("gru")
 
 
 def test_refusing_imports_no_torch() -> None:

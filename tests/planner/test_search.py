@@ -152,3 +152,11 @@ def test_pipelines_share_layers_out_evenly() -> None:
     assert 4 in pipeline_degrees(llama)
     assert 5 not in pipeline_degrees(llama)
     assert prod(x for x in pipeline_degrees(GPT3.cost_of(1, "bf16")) if x in (2, 3)) == 6
+
+
+def test_recurrent_layers_are_divided_by_units_and_never_by_positions() -> None:
+    cost = load_model("lstm-lm-25k", {"hidden": 12}).cost_of(1, "bf16")
+    assert tensor_degrees(cost, A100) == [1, 2, 4]  # an LSTM's 4·12 gates would be divided by 8 too
+    found = list(layouts(cost, A100, accelerators=8, global_batch=8))
+    assert {layout.tp for layout in found} == {1, 2, 4}
+    assert not any(layout.sp for layout in found)

@@ -1,0 +1,52 @@
+"""Which tokens and targets a rank has that has a share of every sequence, and what its loss counts for. Imports torch.
+
+The gradients of such ranks are averaged, and so are their losses. Where targets stand at every position, all ranks have as many; elsewhere
+a rank's mean is weighted by how many of all targets it has.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from hwbench.core.parallel import Step
+
+_ELSEWHERE = -1
+"""Stands in a rank's targets for those that other ranks have."""
+
+
+def along(step: Step) -> tuple[Tensor, ...]:
+    """The inputs whose second dimension is that of positions: all, or where few are predicted the tokens alone."""
+    return step.inputs if step.predicted == "all" else step.inputs[:1]
+
+
+def shared(step: Step, held: Mapping[int, tuple[Tensor, int]], ranks: int) -> Step:
+    """The step with this rank's share of every sequence, and the targets that stand there.
+
+    `held` has, by the length of a share, its positions, int64, and the length of the whole.
+    """
+    mine = tuple(x.index_select(1, held[x.shape[1] // ranks][0]) for x in along(step))
+    inputs, loss = (*mine, *step.inputs[len(mine) :]), step.loss
+    if step.predicted == "all":
+        return replace(step, inputs=inputs)
+    here, length = held[mine[0].shape[1]]
+    if step.predicted == "given":
+        _, positions, targets = inputs
+        return replace(step, inputs=(*mine, positions, targets.where(torch.isin(positions, here), _ELSEWHERE)), loss=_by_count(loss, ranks))
+    position = 0 if step.predicted == "first" else length - 1
+    weight = float(ranks) if bool((here == position).any()) else 0.0
+    return replace(step, inputs=inputs, loss=lambda *given: loss(*given) * weight)
+
+
+def _by_count(loss: Callable[..., Tensor], ranks: int) -> Callable[..., Tensor]:
+    """The loss of a rank's own targets, times their number over an equal share of all. Where there are none one stands in, of no weight."""
+
+    def weighted(module: nn.Module, *inputs: Any) -> Tensor:
+        *given, targets = inputs
+        mine = targets[targets != _ELSEWHERE]
+        value: Tensor = loss(module, *given, mine if len(mine) else targets.new_zeros(1)) * (ranks * len(mine) / targets.numel())
+        return value
+
+    return weighted
