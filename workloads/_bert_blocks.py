@@ -56,6 +56,7 @@ class MaskedHead(nn.Module):
     """Dense, GELU, norm and vocabulary projection of the masked positions only: (b, s, h), (b, m) -> (b, m, V)."""
 
     divisions: ClassVar[Divisions] = {"projection": "vocabulary"}
+    takes_rest: ClassVar[bool] = True
 
     def __init__(self, hidden: int, vocabulary: int) -> None:
         super().__init__()

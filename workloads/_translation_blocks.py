@@ -1,7 +1,7 @@
 """Modules of encoder-decoder models. Shapes: b pairs of sequences, s source and t target positions, h hidden width, H heads, d head width.
 
-Layers hand on a tuple, (source (b, s, h), target (b, t, h), and what else all of them need), so that one list of them is the whole body,
-encoder before decoder, and a pipeline can cut it anywhere.
+The embedding and the layers hand on a tuple, (source (b, s, h), target (b, t, h), and what else later ones need), so that one list of
+layers is the whole body, encoder before decoder, and a pipeline can cut it anywhere.
 """
 
 import math
@@ -12,21 +12,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ._blocks import Attend, Divisions, Head, LanguageModel
+from ._blocks import Attend, Divisions, Head
 
 State: TypeAlias = tuple[Tensor, ...]
-
-
-class TranslationModel(LanguageModel):
-    """Embedding of both sequences, encoder and decoder layers, head."""
-
-    def forward(self, tokens: Tensor, *rest: Tensor) -> Tensor:
-        """Logits (b, t, V) for int64 source tokens (b, s) and target tokens (b, t), each position's of the next target token."""
-        state: State = self.embed(tokens, *rest)
-        for layer in self.layers:
-            state = layer(state)
-        logits: Tensor = self.head(state[1])
-        return logits
 
 
 def sinusoids(length: int, hidden: int) -> Tensor:
@@ -39,6 +27,7 @@ class SinusoidEmbedding(nn.Module):
     """One table for both languages, times √h, plus sinusoids."""
 
     divisions: ClassVar[Divisions] = {"tokens": "vocabulary"}
+    takes_rest: ClassVar[bool] = True
 
     def __init__(self, vocabulary: int, length: int, hidden: int, dropout: float) -> None:
         super().__init__()
@@ -76,6 +65,7 @@ class RelativeEmbedding(nn.Module):
     """One table for source and target, and a learned bias a bucket and head for the scores of either stack's self-attention."""
 
     divisions: ClassVar[Divisions] = {"tokens": "vocabulary"}
+    takes_rest: ClassVar[bool] = True
 
     def __init__(
         self, vocabulary: int, hidden: int, heads: int, lengths: tuple[int, int], count: int, farthest: int, dropout: float
@@ -221,15 +211,16 @@ class EncoderLayer(nn.Module):
 
 
 class EncoderEnd(nn.Module):
-    """The norm behind T5's encoder."""
+    """The norm behind T5's encoder, whose biases nobody needs from here on."""
 
     def __init__(self, norm: nn.Module) -> None:
         super().__init__()
         self.norm = norm
 
     def forward(self, state: State) -> State:
-        """The state with a new source."""
-        return self.norm(state[0]), *state[1:]
+        """The state with a new source, without the bias of the encoder's scores."""
+        source, target, _, bias = state
+        return self.norm(source), target, bias
 
 
 class DecoderLayer(nn.Module):
@@ -241,15 +232,23 @@ class DecoderLayer(nn.Module):
 
     def forward(self, state: State) -> State:
         """The state with a new target."""
-        source, target, *biases = state
-        target = self.attention(target, biases[1] if biases else None)
-        return source, self.mlp(self.cross(target, source)), *biases
+        source, target, *bias = state
+        target = self.attention(target, bias[0] if bias else None)
+        return source, self.mlp(self.cross(target, source)), *bias
+
+
+class TargetHead(Head):
+    """Norm and vocabulary projection of the target."""
+
+    def forward(self, state: State) -> Tensor:
+        """Logits of every target position."""
+        return super().forward(state[1])
 
 
 class ScaledHead(Head):
     """T5's: the projection is the token table, so the normed target is divided by √h."""
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, state: State) -> Tensor:
         """Logits of every target position."""
-        logits: Tensor = self.projection(self.norm(x) * self.projection.in_features**-0.5)
+        logits: Tensor = self.projection(self.norm(state[1]) * self.projection.in_features**-0.5)
         return logits

@@ -59,6 +59,8 @@ class Step:
     passes: Callable[[Step], Callable[[], torch.Tensor]]
     """From the step, divided by all axes, to what does the forward and backward passes of all micro-batches: gradients as means over
     samples into `.grad`; returns the mean loss, cut from its graph, and 0 on ranks that have none."""
+    cost: Cost | None = None
+    """What it costs undivided, by which the stages of a pipeline are dealt out: known wherever one can cut it."""
     unfinished: Callable[[], contextlib.AbstractContextManager[None]] = contextlib.nullcontext
     """Around the passes of all micro-batches but the last: gradients need not be complete there."""
     settle: tuple[Callable[[], None], ...] = ()

@@ -54,7 +54,7 @@ class Block(Value):
 
     `count` blocks of this kind follow each other. All figures are for one block and one micro-batch on one undivided rank.
     `activation_bytes` is what the forward pass keeps for the backward pass without recomputation; `output_bytes` is the tensor handed
-    to the next block: also the checkpoint of full recomputation and the message of a pipeline.
+    to the next block: also the checkpoint of full recomputation and, with `carried_bytes`, the message of a pipeline.
     """
 
     name: str
@@ -66,6 +66,8 @@ class Block(Value):
     operators: tuple[Operator, ...]
     activation_bytes: float = 0.0
     output_bytes: float = 0.0
+    carried_bytes: float = 0.0
+    """What is handed on beside the output for all later layers, and no axis divides: a loss added up, biases of positions, states."""
     tp_all_reduces: int = 0
     """All-reduces of `output_bytes` in the forward pass under tensor parallelism (Megatron: 2 a layer); as many in the backward."""
     ep_all_to_alls: int = 0

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from hwbench.core.errors import UserError
 from hwbench.core.layout import Layout
+from hwbench.core.stages import pieces
 from hwbench.core.workload import Block, Cost
 
 ZERO_BUBBLE_LEFT = 1 / 3
@@ -14,10 +15,10 @@ ZERO_BUBBLE_LEFT = 1 / 3
 
 
 def check_depth(cost: Cost, layout: Layout) -> None:
-    """UserError when a model has fewer layers than the pipeline has stages and chunks."""
-    layers = sum(block.count for block in cost.blocks if block.count > 1)
-    if layout.pp > 1 and layers < layout.pp * layout.vpp:
-        raise UserError(f"layout {layout.text}: pp·vpp = {layout.pp}·{layout.vpp} stages, the model has {layers} layers to share out")
+    """UserError when a model has fewer pieces (embedding, layers, head) than the pipeline has stages and chunks."""
+    found = len(pieces(cost))
+    if layout.pp > 1 and found < layout.pp * layout.vpp:
+        raise UserError(f"layout {layout.text}: pp·vpp = {layout.pp}·{layout.vpp} stages, the model has {found} pieces to share out")
 
 
 def blocks_on_stage(block: Block, layout: Layout) -> float:

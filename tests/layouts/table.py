@@ -26,7 +26,7 @@ SIZES: Final[dict[str, dict[str, Any]]] = {
     "bert": _DECODER | {"seq_len": 20},
     "lstm_lm": _RECURRENT | {"seq_len": 8, "dropout": 0.0},
     "rnn_lm": _RECURRENT | {"seq_len": 8},
-    "seq2seq": _RECURRENT | _PAIRS,
+    "seq2seq": _RECURRENT | _PAIRS | {"layers": 2},
     "t5": _PAIRS | {"vocabulary": 128, "hidden": 32, "heads": 4, "head_dim": 8, "mlp": 48, "micro_batch": 2},
     "transformer": _PAIRS | {"vocabulary": 128, "hidden": 32, "heads": 4, "mlp": 48, "micro_batch": 2},
 }
