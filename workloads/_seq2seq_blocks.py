@@ -65,5 +65,4 @@ class Decoder(nn.Module):
         if self.last:
             outputs: Tensor = self.lstm(x, (hidden, cell))[0]
             return outputs
-        own, left = zip(*(part.split([self.fused, len(part) - self.fused]) for part in (hidden, cell)), strict=True)
-        return self.lstm(x, own)[0], *left
+        return self.lstm(x, (hidden[: self.fused], cell[: self.fused]))[0], hidden[self.fused :], cell[self.fused :]

@@ -79,7 +79,7 @@ def _norm_width(shape: Shape) -> int:
 
 
 def _bias_bytes(shape: Shape, e: float, *lengths: int) -> float:
-    """T5's biases of positions for the scores of stacks of these lengths, (1, H, n, n) each, which the first layer has from the embedding."""
+    """T5's biases of positions for scores of stacks of these lengths, (1, H, n, n) each: they go from the embedding to all layers."""
     return sum(e * shape.heads * n * n for n in lengths) if shape.whole_scores else 0.0
 
 

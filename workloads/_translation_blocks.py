@@ -240,7 +240,7 @@ class DecoderLayer(nn.Module):
 class TargetHead(Head):
     """Norm and vocabulary projection of the target."""
 
-    def forward(self, state: State) -> Tensor:
+    def forward(self, state: State) -> Tensor:  # type: ignore[override]  # a head of what translation's layers hand on
         """Logits of every target position."""
         return super().forward(state[1])
 
@@ -248,7 +248,7 @@ class TargetHead(Head):
 class ScaledHead(Head):
     """T5's: the projection is the token table, so the normed target is divided by √h."""
 
-    def forward(self, state: State) -> Tensor:
+    def forward(self, state: State) -> Tensor:  # type: ignore[override]  # a head of what translation's layers hand on
         """Logits of every target position."""
         logits: Tensor = self.projection(self.norm(state[1]) * self.projection.in_features**-0.5)
         return logits

@@ -200,7 +200,8 @@ def build(config: Config, context: Context) -> Training:
     def loss(module: "nn.Module", *inputs: "Tensor") -> "Tensor":
         """Cross entropy and the weighted balancing loss."""
         logits, balance = module(*inputs[:-1])
-        return _training.mean_cross_entropy(logits, inputs[-1]) + config.balance * balance
+        added: Tensor = config.balance * balance
+        return _training.mean_cross_entropy(logits, inputs[-1]) + added
 
     cost(config, context.dtype)
     return _training.training(config, context, model=_model, inputs=_training.next_token_batch, loss=loss)

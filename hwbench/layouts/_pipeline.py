@@ -98,11 +98,11 @@ class _Contiguous(torch.autograd.Function):
     """The tensor itself, whose gradient is made contiguous: recurrent layers and transposed inputs have others."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
+    def forward(ctx: Any, x: Tensor) -> Tensor:  # noqa: ARG004  # torch calls it with both
         return x.view_as(x)
 
     @staticmethod
-    def backward(ctx: Any, dx: Tensor) -> Tensor:
+    def backward(ctx: Any, dx: Tensor) -> Tensor:  # noqa: ARG004
         return dx.contiguous()
 
 

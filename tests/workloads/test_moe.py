@@ -35,7 +35,7 @@ def by_tokens(layer: MixtureOfExperts, x: Tensor) -> Tensor:
 
 
 def number(layer: MixtureOfExperts) -> float:
-    return balance_loss(layer).item()
+    return float(balance_loss(layer))
 
 
 @pytest.mark.parametrize("shared", [0, 7])
@@ -77,7 +77,8 @@ def test_the_mean_of_two_ranks_balance_losses_is_that_of_the_whole_batch() -> No
 
     def loss_of(part: Tensor) -> Tensor:
         layer(part)
-        return balance_loss(layer)
+        loss: Tensor = balance_loss(layer)
+        return loss
 
     def note(fractions: Tensor) -> Tensor:
         assert not fractions.requires_grad
