@@ -48,6 +48,8 @@ LAYOUTS: Final = tuple(
         "pp=2,schedule=gpipe,microbatches=2",
         "pp=2,microbatches=4",
         "pp=2,schedule=interleaved,vpp=2,microbatches=2",
+        "pp=2,schedule=interleaved,vpp=3,microbatches=2",
+        "pp=2,schedule=zb,microbatches=2",
         "pp=2,schedule=zb,vpp=2,microbatches=2",
         "cp=2",
         "dp=2,ep=2",

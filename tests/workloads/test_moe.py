@@ -35,7 +35,8 @@ def by_tokens(layer: MixtureOfExperts, x: Tensor) -> Tensor:
 
 
 def number(layer: MixtureOfExperts) -> float:
-    return float(balance_loss(layer))
+    loss: Tensor = balance_loss(layer)
+    return loss.item()
 
 
 @pytest.mark.parametrize("shared", [0, 7])

@@ -125,7 +125,7 @@ def test_the_transformer_equals_torchs_own_layers() -> None:
     places = sinusoids(9, 24).double()
     x, y = (model.embed.tokens(ids) * math.sqrt(24) + places[: ids.shape[1]] for ids in (source, target))
     mask = nn.Transformer.generate_square_subsequent_mask(9, dtype=torch.float64)
-    wanted = model.head(theirs(x, y, tgt_mask=mask, tgt_is_causal=True))
+    wanted = model.head((x, theirs(x, y, tgt_mask=mask, tgt_is_causal=True)))
     torch.testing.assert_close(model(source, target), wanted, rtol=1e-10, atol=1e-10)
 
 
