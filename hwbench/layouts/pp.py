@@ -51,7 +51,7 @@ def refusal(layout: Layout, config: Mapping[str, Any], cost: Cost) -> str:  # no
 def cut_refusal(cost: Cost, stages: int, said: str) -> str:
     """Why a model can't be cut into so many stages."""
     if (found := len(pieces(cost))) < stages:
-        return f"it has {found} pieces (embedding, {found - 2} layers, head), fewer than {said} stages"
+        return f"embedding, layers and head are {found} pieces, fewer than {said} stages"
     return ""
 
 
