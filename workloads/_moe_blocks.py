@@ -142,17 +142,17 @@ def balance_loss(mixture: MixtureOfExperts) -> Tensor:
 
 
 class MixtureLayer(PreNormLayer):
-    """A layer whose MLP is one of `layers` mixtures: it adds its share of their mean balancing loss to what the layers before it found."""
+    """A layer whose MLP is one of `count` mixtures: it adds its share of their mean balancing loss to what the layers before it found."""
 
-    def __init__(self, norm: Callable[[], nn.Module], attention: nn.Module, mixture: MixtureOfExperts, layers: int) -> None:
+    def __init__(self, norm: Callable[[], nn.Module], attention: nn.Module, mixture: MixtureOfExperts, count: int) -> None:
         super().__init__(norm, attention, mixture)
-        self.layers = layers
+        self.count = count
 
     def forward(self, state: Tensor | tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:  # type: ignore[override]  # of PreNormLayer's kind
         """(b, s, h), and from the second layer on the loss so far, a scalar -> (b, s, h) and the loss so far."""
         x, *before = state if isinstance(state, tuple) else (state,)
         y = super().forward(x)
-        own = balance_loss(cast("MixtureOfExperts", self.mlp)) / self.layers
+        own = balance_loss(cast("MixtureOfExperts", self.mlp)) / self.count
         return y, before[0] + own if before else own
 
 

@@ -43,7 +43,7 @@ class LSTMLayers(nn.Module):
 
     def only(self, layers: range) -> "LSTMLayers":
         """Some of them, for a stage of a pipeline."""
-        return LSTMLayers(LayersOf(self.lstm, layers), self.dropout, last=layers.stop == self.fused)
+        return LSTMLayers(LayersOf(self.lstm, layers), self.dropout, last=self.last and layers.stop == self.fused)
 
     def forward(self, x: Tensor) -> Tensor:
         """(b, s, width) -> (b, s, h), from a state of zeros."""

@@ -58,7 +58,7 @@ def over(ranks: DeviceMesh, step: Step, layout: Layout, schedule: str) -> Pipeli
 class Stage(nn.Module):
     """Consecutive pieces of a LanguageModel: its embedding on the first stage, layers, its head on the last. Names stay the model's.
 
-    A module that is several layers, of which some are on other stages, gives the others (`only`).
+    A module that is several layers fused gives those of them that are on this stage (`only`), where others are not.
     """
 
     def __init__(self, model: nn.Module, mine: range) -> None:
