@@ -3,14 +3,14 @@
 Beside its result a layer of the encoder hands on the last states of all layers so far; the decoder's take theirs from the front of them.
 """
 
-from typing import ClassVar
+from typing import ClassVar, TypeAlias
 
 import torch
 from torch import Tensor, nn
 
 from ._recurrent_blocks import LayersOf
 
-State = Tensor | tuple[Tensor, ...]
+State: TypeAlias = Tensor | tuple[Tensor, ...]
 
 
 class Encoder(nn.Module):
