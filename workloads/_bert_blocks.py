@@ -57,6 +57,7 @@ class MaskedHead(nn.Module):
 
     divisions: ClassVar[Divisions] = {"projection": "vocabulary"}
     held: Held = None
+    takes_rest: ClassVar[bool] = True
 
     def __init__(self, hidden: int, vocabulary: int) -> None:
         super().__init__()

@@ -10,7 +10,7 @@ sharded layout can wrap each. What layouts take hold of (docs/layouts.md has the
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import ClassVar, TypeAlias
+from typing import Any, ClassVar, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -31,19 +31,21 @@ def rows_of(table: Tensor, length: int, held: Held) -> Tensor:
 
 
 class LanguageModel(nn.Module):
-    """Embedding, layers, head. `forward(tokens, *rest)`: the head also gets `rest`, which says where it is to predict."""
+    """Embedding, layers, head. Each makes of what the one before it handed on, a tensor or a tuple of them, what the next one gets.
+
+    Those with the attribute `takes_rest` also get `rest`: a target, positions that are to be predicted.
+    """
 
     def __init__(self, embed: nn.Module, layers: Iterable[nn.Module], head: nn.Module) -> None:
         super().__init__()
         self.embed, self.layers, self.head = embed, nn.ModuleList(layers), head
 
-    def forward(self, tokens: Tensor, *rest: Tensor) -> Tensor:
-        """Logits (b, s, V) for int64 tokens (b, s), or what the head makes of the last layer's (b, s, h)."""
-        x = self.embed(tokens)
-        for layer in self.layers:
-            x = layer(x)
-        logits: Tensor = self.head(x, *rest)
-        return logits
+    def forward(self, tokens: Tensor, *rest: Tensor) -> Any:
+        """Logits (b, s, V) for int64 tokens (b, s), or what else the head makes of the last layer's (b, s, h)."""
+        x: Any = tokens
+        for piece in (self.embed, *self.layers, self.head):
+            x = piece(x, *rest) if getattr(piece, "takes_rest", False) else piece(x)
+        return x
 
 
 class Embedding(nn.Module):

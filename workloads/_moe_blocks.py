@@ -5,13 +5,13 @@ of it rescaled to sum to 1. No token is dropped. docs/layouts.md says what exper
 """
 
 from collections.abc import Callable
-from typing import Any, ClassVar, TypeAlias
+from typing import Any, ClassVar, TypeAlias, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ._blocks import Divisions
+from ._blocks import Divisions, Head, PreNormLayer
 from ._llama_blocks import GatedMLP
 
 Dispatch: TypeAlias = Callable[["Experts", Tensor, Tensor], Tensor]
@@ -154,10 +154,31 @@ class MixtureOfExperts(nn.Module):
         return experts * (self.average(fractions) * shares.flatten(0, -2).mean(0)).sum()
 
 
-def balance_loss(module: nn.Module) -> Tensor | float:
-    """Mean load-balancing loss over the layers of the last forward pass, which it forgets; 0.0 where no layer has one."""
-    layers = [m for m in module.modules() if isinstance(m, MixtureOfExperts) and m.balance is not None]
-    found = [layer.balance for layer in layers if layer.balance is not None]
-    for layer in layers:
-        layer.balance = None
-    return torch.stack(found).mean() if found else 0.0
+def balance_loss(mixture: MixtureOfExperts) -> Tensor:
+    """The load-balancing loss of a mixture's last forward pass, which it forgets."""
+    found, mixture.balance = mixture.balance, None
+    assert found is not None, "a forward pass leaves one"
+    return found
+
+
+class MixtureLayer(PreNormLayer):
+    """A layer whose MLP is one of `count` mixtures: it adds its share of their mean balancing loss to what the layers before it found."""
+
+    def __init__(self, norm: Callable[[], nn.Module], attention: nn.Module, mixture: MixtureOfExperts, count: int) -> None:
+        super().__init__(norm, attention, mixture)
+        self.count = count
+
+    def forward(self, state: Tensor | tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:  # type: ignore[override]  # of PreNormLayer's kind
+        """(b, s, h), and from the second layer on the loss so far, a scalar -> (b, s, h) and the loss so far."""
+        x, *before = state if isinstance(state, tuple) else (state,)
+        y = super().forward(x)
+        own = balance_loss(cast("MixtureOfExperts", self.mlp)) / self.count
+        return y, before[0] + own if before else own
+
+
+class BalancedHead(Head):
+    """Final norm and vocabulary projection, beside which the layers' balancing loss goes on."""
+
+    def forward(self, state: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:  # type: ignore[override]  # of Head's kind
+        """(b, s, h) and the loss -> logits (b, s, V) and the loss."""
+        return super().forward(state[0]), state[1]

@@ -135,7 +135,12 @@ def pair_batch(config: Any, device: torch.device) -> tuple[Tensor, Tensor, Tenso
 
 def token_loss(module: nn.Module, *inputs: Tensor) -> Tensor:
     """Mean cross entropy of the logits that `module(*inputs[:-1])` gives against the targets `inputs[-1]`, in fp32 at least."""
-    return cross_entropy(module(*inputs[:-1]).flatten(0, -2), inputs[-1].flatten())
+    return mean_cross_entropy(module(*inputs[:-1]), inputs[-1])
+
+
+def mean_cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
+    """Mean cross entropy of logits (…, V) against int64 targets (…), in fp32 at least."""
+    return cross_entropy(logits.flatten(0, -2), targets.flatten())
 
 
 def scaled_loss(loss: Callable[..., Tensor], module: nn.Module, *inputs: Tensor) -> Tensor:

@@ -78,6 +78,11 @@ def _norm_width(shape: Shape) -> int:
     return 2 if shape.biased else 1
 
 
+def _bias_bytes(shape: Shape, e: float, *lengths: int) -> float:
+    """T5's biases of positions for scores of stacks of these lengths, (1, H, n, n) each: they go from the embedding to all layers."""
+    return sum(e * shape.heads * n * n for n in lengths) if shape.whole_scores else 0.0
+
+
 def encoder_block(shape: Shape, e: float) -> Block:
     """Self-attention and MLP over the source. The message to the next block has the target's embeddings with it."""
     layer = _self_layer(shape, shape.source_len, causal=False)
@@ -90,6 +95,7 @@ def encoder_block(shape: Shape, e: float) -> Block:
         operators=_as_done(shape, (*attention_operators(layer, e), *mlp_operators(layer, e))),
         activation_bytes=kept,
         output_bytes=e * shape.tokens * shape.hidden,
+        carried_divided_bytes=_bias_bytes(shape, e, shape.source_len, shape.target_len),
         tp_all_reduces=2,
     )
 
@@ -107,6 +113,7 @@ def decoder_block(shape: Shape, e: float) -> Block:
         operators=_as_done(shape, (*attention_operators(layer, e), *_cross_operators(shape, e), *mlp_operators(layer, e))),
         activation_bytes=kept + _mlp_kept(shape, shape.target_len, e),
         output_bytes=e * shape.tokens * h,
+        carried_divided_bytes=_bias_bytes(shape, e, shape.target_len),
         tp_all_reduces=3,
     )
 
@@ -175,6 +182,7 @@ def embedding_block(shape: Shape, e: float, *, parameters: int) -> Block:
         ),
         activation_bytes=INDEX_BYTES * n + dropout_mask_bytes(n * h, shape.dropout),
         output_bytes=e * n * h,
+        carried_divided_bytes=_bias_bytes(shape, e, shape.source_len, shape.target_len),
         tp_all_reduces=1,
     )
 
@@ -189,6 +197,7 @@ def memory_block(shape: Shape, e: float, *, normed: bool) -> Block:
         operators=(norm("memory_norm", n, h, e, function="rms_norm"),) if normed else (),
         activation_bytes=e * n * h * (2 if normed else 1) + (STATISTIC_BYTES * n if normed else 0.0),
         output_bytes=e * shape.tokens * h,
+        carried_divided_bytes=_bias_bytes(shape, e, shape.target_len),
     )
 
 

@@ -1,7 +1,7 @@
 """Modules of encoder-decoder models. Shapes: b pairs of sequences, s source and t target positions, h hidden width, H heads, d head width.
 
-Layers hand on a tuple, (source (b, s, h), target (b, t, h), and what else all of them need), so that one list of them is the whole body,
-encoder before decoder, and a pipeline can cut it anywhere.
+The embedding and the layers hand on a tuple, (source (b, s, h), target (b, t, h), and what else later ones need), so that one list of
+layers is the whole body, encoder before decoder, and a pipeline can cut it anywhere.
 """
 
 import math
@@ -12,21 +12,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ._blocks import Attend, Divisions, Head, Held, LanguageModel, rows_of
+from ._blocks import Attend, Divisions, Head, Held, rows_of
 
 State: TypeAlias = tuple[Tensor, ...]
-
-
-class TranslationModel(LanguageModel):
-    """Embedding of both sequences, encoder and decoder layers, head."""
-
-    def forward(self, tokens: Tensor, *rest: Tensor) -> Tensor:
-        """Logits (b, t, V) for int64 source tokens (b, s) and target tokens (b, t), each position's of the next target token."""
-        state: State = self.embed(tokens, *rest)
-        for layer in self.layers:
-            state = layer(state)
-        logits: Tensor = self.head(state[1])
-        return logits
 
 
 def sinusoids(length: int, hidden: int) -> Tensor:
@@ -40,6 +28,7 @@ class SinusoidEmbedding(nn.Module):
 
     divisions: ClassVar[Divisions] = {"tokens": "vocabulary"}
     held: Held = None
+    takes_rest: ClassVar[bool] = True
 
     def __init__(self, vocabulary: int, length: int, hidden: int, dropout: float) -> None:
         super().__init__()
@@ -78,6 +67,7 @@ class RelativeEmbedding(nn.Module):
 
     divisions: ClassVar[Divisions] = {"tokens": "vocabulary", "source_bias": "heads", "target_bias": "heads"}
     held: Held = None
+    takes_rest: ClassVar[bool] = True
 
     def __init__(
         self, vocabulary: int, hidden: int, heads: int, lengths: tuple[int, int], count: int, farthest: int, dropout: float
@@ -236,15 +226,16 @@ class EncoderLayer(nn.Module):
 
 
 class EncoderEnd(nn.Module):
-    """The norm behind T5's encoder."""
+    """The norm behind T5's encoder, whose biases nobody needs from here on."""
 
     def __init__(self, norm: nn.Module) -> None:
         super().__init__()
         self.norm = norm
 
     def forward(self, state: State) -> State:
-        """The state with a new source."""
-        return self.norm(state[0]), *state[1:]
+        """The state with a new source, without the bias of the encoder's scores."""
+        source, target, _, bias = state
+        return self.norm(source), target, bias
 
 
 class DecoderLayer(nn.Module):
@@ -256,15 +247,27 @@ class DecoderLayer(nn.Module):
 
     def forward(self, state: State) -> State:
         """The state with a new target."""
-        source, target, *biases = state
-        target = self.attention(target, bias=biases[1] if biases else None)
-        return source, self.mlp(self.cross(target, source)), *biases
+        source, target, *bias = state
+        target = self.attention(target, bias=bias[0] if bias else None)
+        return source, self.mlp(self.cross(target, source)), *bias
+
+
+class TargetHead(Head):
+    """Norm and vocabulary projection of the target."""
+
+    reads: ClassVar[int] = 1
+
+    def forward(self, state: State) -> Tensor:  # type: ignore[override]  # a head of what translation's layers hand on
+        """Logits of every target position."""
+        return super().forward(state[self.reads])
 
 
 class ScaledHead(Head):
     """T5's: the projection is the token table, so the normed target is divided by √h."""
 
-    def forward(self, x: Tensor) -> Tensor:
+    reads: ClassVar[int] = 1
+
+    def forward(self, state: State) -> Tensor:  # type: ignore[override]  # a head of what translation's layers hand on
         """Logits of every target position."""
-        logits: Tensor = self.projection(self.norm(x) * self.projection.in_features**-0.5)
+        logits: Tensor = self.projection(self.norm(state[self.reads]) * self.projection.in_features**-0.5)
         return logits

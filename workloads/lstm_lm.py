@@ -76,10 +76,10 @@ def _layer(config: Config, index: int, width: int, e: float) -> Block:
 
 def _model(config: Config) -> "nn.Module":
     from ._blocks import LanguageModel, TokenTable
-    from ._recurrent_blocks import LSTMLayers, RecurrentHead, initialise
+    from ._recurrent_blocks import LSTMLayers, RecurrentHead, initialise, stacked
 
     embed = TokenTable(config.vocabulary, config.embedding, config.dropout)
-    layers = LSTMLayers(config.embedding, config.hidden, config.layers, config.dropout)
+    layers = LSTMLayers(stacked(config.embedding, config.hidden, config.layers, config.dropout), config.dropout)
     model = LanguageModel(embed, [layers], RecurrentHead(config.hidden, config.vocabulary, config.dropout))
     initialise(model)
     return model

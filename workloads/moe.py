@@ -117,6 +117,7 @@ def _moe_block(config: Config, layer: Layer, e: float) -> Block:
         operators=(*attention_operators(layer, e), *_expert_operators(config, layer.tokens, e)),
         activation_bytes=_activation_bytes(config, layer, e),
         output_bytes=e * layer.tokens * h,
+        carried_bytes=max(4.0, e),  # the balancing loss so far, fp32 at least
         tp_all_reduces=2,
         ep_all_to_alls=2,
     )
@@ -174,7 +175,7 @@ def _activation_bytes(config: Config, layer: Layer, e: float) -> float:
 def _model(config: Config) -> "nn.Module":
     from . import _blocks
     from ._llama_blocks import GroupedAttention, RMSNorm, rotary_table
-    from ._moe_blocks import MixtureOfExperts
+    from ._moe_blocks import BalancedHead, MixtureLayer, MixtureOfExperts
 
     h, head_dim = config.hidden, config.hidden // config.heads
     table = rotary_table(config.seq_len, head_dim, config.rope_theta)
@@ -182,10 +183,10 @@ def _model(config: Config) -> "nn.Module":
     def one_layer() -> "nn.Module":
         attention = GroupedAttention(h, config.heads, config.kv_heads, head_dim, table)
         mixture = MixtureOfExperts(h, config.mlp, config.experts, config.topk, config.shared_mlp)
-        return _blocks.PreNormLayer(lambda: RMSNorm(h), attention, mixture)
+        return MixtureLayer(lambda: RMSNorm(h), attention, mixture, config.layers)
 
     embed = _blocks.TokenTable(config.vocabulary, h)
-    head = _blocks.Head(RMSNorm(h), h, config.vocabulary)
+    head = BalancedHead(RMSNorm(h), h, config.vocabulary)
     if config.tied:
         head.projection.weight = embed.tokens.weight
     model = _blocks.LanguageModel(embed, (one_layer() for _ in range(config.layers)), head)
@@ -196,11 +197,12 @@ def _model(config: Config) -> "nn.Module":
 def build(config: Config, context: Context) -> Training:
     """The model on the device and a batch of token ids drawn over the whole vocabulary."""
     from . import _training
-    from ._moe_blocks import balance_loss
 
     def loss(module: "nn.Module", *inputs: "Tensor") -> "Tensor":
         """Cross entropy and the weighted balancing loss."""
-        return _training.token_loss(module, *inputs) + config.balance * balance_loss(module)
+        logits, balance = module(*inputs[:-1])
+        added: Tensor = config.balance * balance
+        return _training.mean_cross_entropy(logits, inputs[-1]) + added
 
     cost(config, context.dtype)
     return _training.training(config, context, model=_model, inputs=_training.next_token_batch, loss=loss)

@@ -102,7 +102,7 @@ def _model(config: Config) -> "nn.Module":
     head = made.ScaledHead(RMSNorm(h, 1e-6), h, config.vocabulary)
     head.projection.weight = embed.tokens.weight
     encoder = [*(made.EncoderLayer(parts) for _ in range(config.layers)), made.EncoderEnd(RMSNorm(h, 1e-6))]
-    model = made.TranslationModel(embed, [*encoder, *(made.DecoderLayer(parts) for _ in range(config.layers))], head)
+    model = _blocks.LanguageModel(embed, [*encoder, *(made.DecoderLayer(parts) for _ in range(config.layers))], head)
     _blocks.initialise(model)
     return model
 

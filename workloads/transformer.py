@@ -92,10 +92,10 @@ def _model(config: Config) -> "nn.Module":
     h = config.hidden
     parts = made.Parts(h, h, config.heads, config.mlp, config.dropout, lambda: LayerNorm(h), scaled_dot_product_attention, modern=False)
     embed = made.SinusoidEmbedding(config.vocabulary, max(config.source_len, config.target_len), h, config.dropout)
-    head = _blocks.Head(Identity(), h, config.vocabulary)
+    head = made.TargetHead(Identity(), h, config.vocabulary)
     head.projection.weight = embed.tokens.weight
     encoder = (made.EncoderLayer(parts) for _ in range(config.layers))
-    model = made.TranslationModel(embed, [*encoder, *(made.DecoderLayer(parts) for _ in range(config.layers))], head)
+    model = _blocks.LanguageModel(embed, [*encoder, *(made.DecoderLayer(parts) for _ in range(config.layers))], head)
     _blocks.initialise(model)
     return model
 

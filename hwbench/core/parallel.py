@@ -63,6 +63,8 @@ class Step:
     samples into `.grad`; returns the mean loss, cut from its graph, and 0 on ranks that have none."""
     predicted: Predicted = "all"
     """Where in their sequences the targets stand, which are the last of the inputs."""
+    cost: Cost | None = None
+    """What it costs undivided, by which the stages of a pipeline are dealt out: known wherever one can cut it."""
     unfinished: Callable[[], contextlib.AbstractContextManager[None]] = contextlib.nullcontext
     """Around the passes of all micro-batches but the last: gradients need not be complete there."""
     settle: tuple[Callable[[], None], ...] = ()

@@ -57,7 +57,7 @@ class Block(Value):
 
     `count` blocks of this kind follow each other. All figures are for one block and one micro-batch on one undivided rank.
     `activation_bytes` is what the forward pass keeps for the backward pass without recomputation; `output_bytes` is the tensor handed
-    to the next block: also the checkpoint of full recomputation and the message of a pipeline.
+    to the next block: also the checkpoint of full recomputation and, with what is carried beside it, the message of a pipeline.
     """
 
     name: str
@@ -69,6 +69,10 @@ class Block(Value):
     operators: tuple[Operator, ...]
     activation_bytes: float = 0.0
     output_bytes: float = 0.0
+    carried_bytes: float = 0.0
+    """What is handed on beside the output for later blocks, and no axis divides: a loss added up, hidden states."""
+    carried_divided_bytes: float = 0.0
+    """The same of what tensor and context parallelism divide: biases of scores (by heads, by rows), cells of an LSTM (by units)."""
     tp_all_reduces: int = 0
     """All-reduces of `output_bytes` in the forward pass under tensor parallelism (Megatron: 2 a layer); as many in the backward."""
     first_state_bytes: float = 0.0

@@ -43,7 +43,8 @@ class DividedLSTM(nn.Module):
         assert whole.bias, "a layer without biases has no name for them"
         assert not whole.bidirectional, "the second direction has parameters of other names"
         assert not whole.proj_size, "a projected state has another width than its cell"
-        self.layers, self.dropout, self.group, self.tp = whole.num_layers, whole.dropout, tp.get_group(), tp
+        self.num_layers, self.dropout, self.group, self.tp = whole.num_layers, whole.dropout, tp.get_group(), tp
+        self.names = [[str(name) for name in names] for names in whole._all_weights]  # of some of a model's layers they begin anywhere
         for name, parameter in whole.named_parameters():
             share = parameter.detach().view(GATES, -1, *parameter.shape[1:]).chunk(tp.size(), 1)[tp.get_local_rank()].clone()
             self.register_parameter(name, nn.Parameter(DTensor.from_local(share, tp, (Shard(1),), run_check=False)))
@@ -51,13 +52,13 @@ class DividedLSTM(nn.Module):
     def forward(self, x: Tensor, state: tuple[Tensor, Tensor] | None = None) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         """(b, s, width), hidden (layers, b, h) and cell (layers, b, n), or zeros -> (b, s, h) and the last hidden and cell."""
         x, hiddens, cells = x.transpose(0, 1), [], []
-        for i in range(self.layers):
+        for i, (of_input, of_state, *biases) in enumerate(self.names):
             first, cell = (None, None) if state is None else (self._whole(state[0][i]), state[1][i])
             x = functional.dropout(x, self.dropout, self.training) if i else x
             # times 1, because DTensors would let the two biases' gradients share the memory in which each is accumulated and clipped
-            bias = self._own(f"bias_ih_l{i}") + self._own(f"bias_hh_l{i}") * 1
-            inputs = functional.linear(self._whole(x), self._own(f"weight_ih_l{i}"), bias)
-            x, cell = _recurred(_LSTM, inputs, self._own(f"weight_hh_l{i}"), first, cell, self.group)
+            bias = self._own(biases[0]) + self._own(biases[1]) * 1
+            inputs = functional.linear(self._whole(x), self._own(of_input), bias)
+            x, cell = _recurred(_LSTM, inputs, self._own(of_state), first, cell, self.group)
             hiddens.append(x[-1])
             cells.append(cell)
         return x.transpose(0, 1), (torch.stack(hiddens), torch.stack(cells))

@@ -68,7 +68,8 @@ def _divide_children(module: nn.Module, divisions: Mapping[str, Division], tp: D
     """Divide a module's children. An input becomes one DTensor that all column products share, so that their gradients are summed once."""
     from torch.distributed.tensor.parallel import parallelize_module
 
-    plan = {name: _style(getattr(module, name), division, outside, layout) for name, division in divisions.items()}
+    children = {name: child for name in divisions if (child := getattr(module, name)) is not None}  # a stage may lack one
+    plan = {name: _style(child, divisions[name], outside, layout) for name, child in children.items()}
     parallelize_module(module, tp, plan, src_data_rank=None)
     if "column" in divisions.values():
         module.register_forward_pre_hook(_entering(tp, outside))
@@ -119,7 +120,15 @@ def _divide_sequence(part: nn.Module, tp: DeviceMesh, inside: set[int]) -> None:
         embed.register_forward_hook(lambda _module, _inputs, output: _sequences(shared, output))
     if head := getattr(part, "head", None):
         gathered = _moved(tp, Shard(1), Replicate())
-        head.register_forward_pre_hook(lambda _module, inputs: (gathered(inputs[0]), *inputs[1:]))
+        head.register_forward_pre_hook(lambda module, inputs: (_read(gathered, module, inputs[0]), *inputs[1:]))
+
+
+def _read(moved: Callable[[Tensor], Tensor], head: Any, state: Any) -> Any:
+    """What layers hand on to a head, of a tuple the sequence that it `reads` moved."""
+    if not isinstance(state, tuple):
+        return moved(state)
+    place = getattr(head, "reads", 0)
+    return (*state[:place], moved(state[place]), *state[place + 1 :])
 
 
 def _sequences(moved: Callable[[Tensor], Tensor], output: Any) -> Any:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from hwbench.core.parallel import Transfer
+from hwbench.core.stages import dealt, pieces
 from hwbench.core.workload import DTYPE_BYTES
 
 if TYPE_CHECKING:
@@ -73,6 +75,27 @@ def stage_bytes(cost: Cost, layout: Layout) -> float:
 def boundary_bytes(block: Block, layout: Layout) -> float:
     """Bytes of a block's output on one rank, for one micro-batch: divided by cp, and by tp where sequence parallelism is on."""
     return block.output_bytes / layout.cp / (layout.tp if layout.sp else 1)
+
+
+def handed_on(cost: Cost, layout: Layout, axis: str, whys: tuple[str, ...]) -> tuple[Transfer, ...]:
+    """A message over each border between two stages for each micro-batch, in as many directions as there are reasons in `whys`.
+
+    Nothing hides them. Borders of one size are one transfer. Its count is what a rank sends or what it receives, whichever is more: the
+    last stage sends nothing on, the first nothing back. Where borders differ, each size counts by its share of the borders.
+    """
+    found, stages = pieces(cost), dealt(cost, layout)
+    sizes = Counter(_border_bytes(found[stage[-1]], layout) for stage in stages[:-1])
+    count = micro_batches(cost, layout) * layout.vpp / max(1, sizes.total())
+    return tuple(
+        Transfer(collective="send_recv", axis=axis, ranks=layout.stages, message_bytes=size, count=count * borders, why=why)
+        for why in whys[: 2 if cost.training else 1]
+        for size, borders in sorted(sizes.items())
+    )
+
+
+def _border_bytes(block: Block, layout: Layout) -> float:
+    """Bytes of all that a block hands on, on one rank, for one micro-batch."""
+    return boundary_bytes(block, layout) + block.carried_bytes + block.carried_divided_bytes / (layout.cp * layout.tp)
 
 
 def expert_bytes(cost: Cost, layout: Layout) -> float:

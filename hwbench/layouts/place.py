@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 from hwbench.core.parallel import Split, Step, Transfer
 
 from . import pp
-from ._volumes import boundary_bytes, micro_batches, tied_transfers
+from ._volumes import handed_on, tied_transfers
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -23,21 +23,15 @@ def communication(cost: Cost, layout: Layout) -> tuple[Transfer, ...]:
     """The output of the last layer of a device to the next one, and its gradient back, for each micro-batch; nothing hides them."""
     if layout.place == 1:
         return ()
-    size = max((boundary_bytes(block, layout) for block in cost.blocks if block.count > 1), default=0.0)
-    count = float(micro_batches(cost, layout))
-    directions = ("activations to the next device", "their gradients to the previous device")
-    sent = tuple(
-        Transfer(collective="send_recv", axis="place", ranks=layout.place, message_bytes=size, count=count, why=why)
-        for why in directions[: 2 if cost.training else 1]
-    )
+    sent = handed_on(cost, layout, "place", ("activations to the next device", "their gradients to the previous device"))
     return (*sent, *tied_transfers(cost, layout, "place"))
 
 
 def split(step: Step, mesh: DeviceMesh, layout: Layout) -> Step:
     """The stages of a pipeline, through which one micro-batch after the other goes forward and back before the next one starts."""
-    from ._pipeline import Pipeline, cut, one_after_the_other
+    from ._pipeline import cut, one_after_the_other, over
 
-    pipeline = Pipeline(ranks=mesh["place"], stages=layout.place, schedule="gpipe")
+    pipeline = over(mesh["place"], step, layout, "gpipe")
     step = cut(step, pipeline)
     return replace(step, passes=lambda divided: one_after_the_other(divided, pipeline))
 

@@ -6,9 +6,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from hwbench.core.parallel import Split, Step, Transfer
+from hwbench.core.stages import pieces
 
-from ._models import has_experts, is_recurrent
-from ._volumes import boundary_bytes, micro_batches, tied_transfers
+from ._volumes import handed_on, micro_batches, tied_transfers
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -20,31 +20,22 @@ if TYPE_CHECKING:
 
 
 def communication(cost: Cost, layout: Layout) -> tuple[Transfer, ...]:
-    """A send and a receive of the block's output for each micro-batch, its gradient on the way back, `vpp` times under interleaving.
+    """What the last piece of a stage hands on, sent for each micro-batch, and its gradient on the way back, `vpp` times under interleaving.
 
-    Nothing hides them here (Narayanan et al. 2021, arXiv:2104.04473, section 4.1). The message is the largest output of a block that
-    repeats: the layers, at whose borders a pipeline is cut. A direction's count is what a rank sends or what it receives, whichever is
-    more: the last stage sends nothing on, the first nothing back. A token table that is also the vocabulary projection is on the first and
-    on the last stage, and its gradient is added up.
+    Nothing hides them here (Narayanan et al. 2021, arXiv:2104.04473, section 4.1). A token table that is also the vocabulary projection is
+    on the first and on the last stage, and its gradient is added up.
     """
     if layout.pp == 1:
         return ()
-    size = max((boundary_bytes(block, layout) for block in cost.blocks if block.count > 1), default=0.0)
-    count = float(micro_batches(cost, layout) * layout.vpp)
-    forward = Transfer(
-        collective="send_recv", axis="pp", ranks=layout.pp, message_bytes=size, count=count, why="activations to the next stage"
-    )
-    backward = Transfer(
-        collective="send_recv", axis="pp", ranks=layout.pp, message_bytes=size, count=count, why="their gradients to the previous stage"
-    )
-    return (forward, backward, *tied_transfers(cost, layout, "pp")) if cost.training else (forward,)
+    sent = handed_on(cost, layout, "pp", ("activations to the next stage", "their gradients to the previous stage"))
+    return (*sent, *tied_transfers(cost, layout, "pp"))
 
 
 def split(step: Step, mesh: DeviceMesh, layout: Layout) -> Step:
     """The stages that this rank has instead of the model, and a schedule of torch's instead of one pass after the other."""
-    from ._pipeline import Pipeline, cut, scheduled
+    from ._pipeline import cut, over, scheduled
 
-    pipeline = Pipeline(ranks=mesh["pp"], stages=layout.pp * layout.vpp, schedule=layout.schedule)
+    pipeline = over(mesh["pp"], step, layout, layout.schedule)
     step = cut(step, pipeline)
     return replace(step, passes=lambda divided: scheduled(divided, pipeline))
 
@@ -59,15 +50,8 @@ def refusal(layout: Layout, config: Mapping[str, Any], cost: Cost) -> str:  # no
 
 def cut_refusal(cost: Cost, stages: int, said: str) -> str:
     """Why a model can't be cut into so many stages."""
-    if is_recurrent(cost):
-        return "its recurrent layers are one fused module (cuDNN works on two at once), which can't be cut into stages"
-    if has_experts(cost):
-        return "the loss of the experts' balance is made in every layer, and a pipeline carries one tensor from stage to stage"
-    stacks = [block.count for block in cost.blocks if any(op.kind == "attention" for op in block.operators)]
-    if len(stacks) != 1:
-        return "its layers hand on several tensors, source and target, and stages here carry one"
-    if stacks[0] % stages:
-        return f"its {stacks[0]} layers can't be shared evenly by {said} stages"
+    if (found := len(pieces(cost))) < stages:
+        return f"embedding, layers and head are {found} pieces, fewer than {said} stages"
     return ""
 
 

@@ -41,16 +41,18 @@ def communication(cost: Cost, layout: Layout) -> tuple[Transfer, ...]:
 
 def _block(block: Block, cost: Cost, layout: Layout) -> Iterator[Transfer]:
     table = any(op.kind == "embedding" and op.division == "vocabulary" for op in block.operators)
-    projection = next((op for op in block.operators if op.kind == "matmul" and op.division == "vocabulary"), None)
+    product = next((op for op in block.operators if op.kind == "matmul"), None)
+    recurrent = next((op for op in block.operators if op.kind == "recurrent"), None)
     if table:
-        yield _sent("all_reduce", block, block.output_bytes, cost, layout, "forward", "rows of the token table")
+        rows = block.output_bytes if product is None else _operand_bytes(product, cost)  # a layer may have a table of its own
+        yield _sent("all_reduce", block, rows, cost, layout, "forward", "rows of the token table")
         if layout.sp and cost.training:
-            yield _sent("all_gather", block, block.output_bytes, cost, layout, "backward", "gradients of the embedding")
-    elif projection is not None:
-        yield from _head(block, projection, cost, layout)
-    elif recurrent := next((op for op in block.operators if op.kind == "recurrent"), None):
-        yield from _recurrent(block, recurrent, cost, layout)
-    else:
+            yield _sent("all_gather", block, rows, cost, layout, "backward", "gradients of the embedding")
+    if product is not None and product.division == "vocabulary":
+        yield from _head(block, product, cost, layout)
+    elif product is not None and recurrent is not None:
+        yield from _recurrent(block, product, recurrent, cost, layout)
+    elif not table:
         if block.tp_all_reduces:
             yield from _layer(block, cost, layout)
         yield from _norms(block, cost, layout)
@@ -70,20 +72,25 @@ def _layer(block: Block, cost: Cost, layout: Layout) -> Iterator[Transfer]:
         yield _sent("all_reduce", block, weights, cost, layout, "backward", "gradients of the routers' weights")
 
 
-def _recurrent(block: Block, recurrent: Operator, cost: Cost, layout: Layout) -> Iterator[Transfer]:
-    """Each step gathers the hidden state, and back scatters its gradient to the owners of its units, but for the first step's."""
-    e = element_bytes(cost)
-    state = e * (recurrent.m or 0) * (recurrent.k or 0)
-    steps = block.output_bytes / state
+def _recurrent(block: Block, inputs: Operator, recurrent: Operator, cost: Cost, layout: Layout) -> Iterator[Transfer]:
+    """Each step gathers the hidden state, and back scatters its gradient to the owners of its units, but for the first step's.
+
+    `inputs` is the product of all steps' inputs, `recurrent` that of a step's hidden state.
+    """
+    state, steps = _operand_bytes(recurrent, cost), (inputs.m or 0) / (recurrent.m or 1)
     yield _sent("all_gather", block, state, cost, layout, "forward", "hidden states", steps)
     if not cost.training:
         return
     if steps > 1:
         yield _sent("reduce_scatter", block, state, cost, layout, "backward", "gradients of hidden states", steps - 1)
-    inputs = e * sum((op.m or 0) * (op.k or 0) for op in block.operators if op.kind == "matmul")
-    yield _sent("all_reduce", block, inputs, cost, layout, "backward", "gradients of the inputs")
+    yield _sent("all_reduce", block, _operand_bytes(inputs, cost), cost, layout, "backward", "gradients of the inputs")
     if block.first_state_bytes:
         yield _sent("all_reduce", block, block.first_state_bytes, cost, layout, "backward", "gradients of the first state")
+
+
+def _operand_bytes(product: Operator, cost: Cost) -> float:
+    """Bytes of what a product multiplies its weight with."""
+    return element_bytes(cost) * (product.m or 0) * (product.k or 0)
 
 
 def _norms(block: Block, cost: Cost, layout: Layout) -> Iterator[Transfer]:

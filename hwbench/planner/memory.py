@@ -12,7 +12,7 @@ from hwbench.core.layout import Layout
 from hwbench.core.prediction import Memory
 from hwbench.core.workload import DTYPE_BYTES, Block, Cost
 
-from .pipeline import blocks_on_stage, in_flight
+from .pipeline import in_flight, on_fullest
 
 Recompute = Literal["none", "selective", "full"]
 
@@ -43,8 +43,8 @@ class Held(NamedTuple):
 
 def rank_parameters(cost: Cost, layout: Layout) -> Held:
     """Weights that the fullest rank computes with (before FSDP shards them), in parameters."""
-    blocks = [(_share(block, layout), _block_parameters(block, layout)) for block in cost.blocks]
-    return Held(sum(share * held.dense for share, held in blocks), sum(share * held.experts for share, held in blocks))
+    blocks = [(times, _block_parameters(block, layout)) for block, times in on_fullest(cost, layout)]
+    return Held(sum(times * held.dense for times, held in blocks), sum(times * held.experts for times, held in blocks))
 
 
 def kept_parameters(cost: Cost, layout: Layout, *, zero: bool = False) -> float:
@@ -91,11 +91,6 @@ def _process_bytes(layout: Layout, measured: float | None) -> float:
     return measured + (LIBRARIES_BYTES if divides else 0)
 
 
-def _share(block: Block, layout: Layout) -> float:
-    """Blocks of this kind on the fullest stage, embedding and head counted as if on one: they hold the same weight when tied."""
-    return blocks_on_stage(block, layout) or 1.0
-
-
 def _gathered(cost: Cost, layout: Layout, weight: float) -> float:
     """FSDP holds two blocks whole at a time, one in use and one prefetched."""
     if layout.fsdp == 1:
@@ -110,14 +105,14 @@ def _activations(cost: Cost, layout: Layout, micro_batches: int, recompute: Reco
     boundary = 1 / layout.tp if layout.sp else 1.0
     held = in_flight(layout, micro_batches)
     total = 0.0
-    for block in cost.blocks:
+    for block, times in on_fullest(cost, layout):
         repeated = block.count > 1
         kept = block.activation_bytes * whole
         if recompute == "full" and repeated:
             kept = block.output_bytes * boundary
         elif recompute == "selective" and repeated:
             kept -= min(kept, _attention_bytes(block) * whole)
-        total += _share(block, layout) * kept * (held if repeated else 1.0)
+        total += times * kept * (held if repeated else 1.0)
     if recompute == "full":  # the block being recomputed is there in full
         total += max(block.activation_bytes for block in cost.blocks) * whole
     return total / layout.cp

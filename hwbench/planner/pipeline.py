@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from hwbench.core.errors import UserError
 from hwbench.core.layout import Layout
+from hwbench.core.stages import dealt, pieces
 from hwbench.core.workload import Block, Cost
 
 ZERO_BUBBLE_LEFT = 1 / 3
@@ -14,17 +15,25 @@ ZERO_BUBBLE_LEFT = 1 / 3
 
 
 def check_depth(cost: Cost, layout: Layout) -> None:
-    """UserError when a model has fewer layers than the pipeline has stages and chunks."""
-    layers = sum(block.count for block in cost.blocks if block.count > 1)
-    if layout.pp > 1 and layers < layout.pp * layout.vpp:
-        raise UserError(f"layout {layout.text}: pp·vpp = {layout.pp}·{layout.vpp} stages, the model has {layers} layers to share out")
+    """UserError when a model has fewer pieces (embedding, layers, head) than the pipeline has stages and chunks."""
+    found = len(pieces(cost))
+    if layout.pp > 1 and found < layout.pp * layout.vpp:
+        raise UserError(f"layout {layout.text}: pp·vpp = {layout.pp}·{layout.vpp} stages, the model has {found} pieces to share out")
 
 
-def blocks_on_stage(block: Block, layout: Layout) -> float:
-    """Blocks of this kind on the fullest stage: layers are shared out evenly; single blocks (embedding, head) are 0 under a pipeline."""
+def on_fullest(cost: Cost, layout: Layout) -> tuple[tuple[Block, float], ...]:
+    """The blocks on the fullest rank, each with how often it is there.
+
+    Layers of one kind are shared out evenly, rounded up, and embedding and head counted as if on one rank: they hold the same weight when
+    tied. Models of other layers are cut as a run cuts them, and the rank with most parameters is the fullest.
+    """
     if layout.pp == 1:
-        return float(block.count)
-    return float(-(-block.count // layout.pp)) if block.count > 1 else 0.0
+        return tuple((block, float(block.count)) for block in cost.blocks)
+    if sum(block.count > 1 for block in cost.blocks) == 1:
+        return tuple((block, float(-(-block.count // layout.pp))) for block in cost.blocks)
+    found, stages = pieces(cost), dealt(cost, layout)
+    ranks = [[found[i] for stage in stages[rank :: layout.pp] for i in stage] for rank in range(layout.pp)]
+    return tuple((piece, 1.0) for piece in max(ranks, key=lambda mine: sum(piece.parameters for piece in mine)))
 
 
 def bubble_slots(layout: Layout) -> float:

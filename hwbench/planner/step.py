@@ -7,6 +7,7 @@ Replicas work at the same time, so a step takes as long as one of them; what its
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from hwbench.core.errors import UserError
@@ -14,12 +15,13 @@ from hwbench.core.layout import Layout
 from hwbench.core.parallel import Transfer
 from hwbench.core.prediction import Part, Prediction
 from hwbench.core.profile import ClusterProfile
+from hwbench.core.stages import dealt
 from hwbench.core.workload import Block, Cost, Operator
 
 from .communication import reach, transfer_time_s
 from .compute import pass_time_s, peak_flops_per_s
 from .memory import Recompute, kept_parameters, rank_memory
-from .pipeline import blocks_on_stage, bubble_slots, check_depth
+from .pipeline import bubble_slots, check_depth
 
 
 class Passes(NamedTuple):
@@ -98,16 +100,24 @@ def rank_work_s(
 
 
 def _stage_passes(cost: Cost, layout: Layout, profile: ClusterProfile, recompute: Recompute) -> tuple[Passes, Passes]:
-    """One micro-batch on the slowest stage and on the average one."""
+    """One micro-batch on the slowest stage, of those that a run would cut the model into, and on the average one."""
     passes = [(block, _block_passes(block, cost, layout, profile, recompute)) for block in cost.blocks]
-    slowest = average = Passes()
+    average = Passes()
     for block, one in passes:
-        slowest = slowest.plus(one, blocks_on_stage(block, layout))
         average = average.plus(one, block.count / layout.pp)
-    edges = [one for block, one in passes if layout.pp > 1 and block.count == 1]
-    if edges:  # embedding and head sit on different stages: the longer of them is on the slowest
-        slowest = slowest.plus(max(edges, key=lambda one: one.total_s), 1.0)
-    return slowest, average
+    if layout.pp == 1:
+        return average, average
+    pieces = [one for block, one in passes if block.operators for _ in range(block.count)]
+    stages = dealt(cost, layout)
+    ranks = [_together(pieces[i] for stage in stages[rank :: layout.pp] for i in stage) for rank in range(layout.pp)]
+    return max(ranks, key=lambda one: one.total_s), average
+
+
+def _together(some: Iterable[Passes]) -> Passes:
+    total = Passes()
+    for one in some:
+        total = total.plus(one, 1.0)
+    return total
 
 
 def _block_passes(block: Block, cost: Cost, layout: Layout, profile: ClusterProfile, recompute: Recompute) -> Passes:

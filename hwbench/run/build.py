@@ -14,7 +14,7 @@ from hwbench.core import registry
 from hwbench.core.layout import Layout, parse_layout
 from hwbench.core.parallel import MESH_AXES, SPLIT_ORDER, Split, Step
 from hwbench.core.record import Case
-from hwbench.core.workload import Check, Context, Training, Workload
+from hwbench.core.workload import Check, Context, Cost, Training, Workload
 
 from . import compiling
 from .cases import config_of_rank
@@ -49,20 +49,21 @@ def build(case: Case, context: Context) -> Built:
         run = compiling.compiled(built.run, context.device)
         check = partial(compiling.compared, run, built.run, built.check)
         return Built(run=run, check=check, training=False, warnings=built.warnings)
-    step = divide(undivided(built), layout, context.device)
+    step = divide(undivided(built, workload.cost(config, context.dtype)), layout, context.device)
     if case.compile:
         compiling.compile_modules(step.parts, context.device)
     return Built(run=training_step(step, built.clip_norm), check=built.check, training=True, warnings=built.warnings)
 
 
-def undivided(training: Training) -> Step:
-    """A training step as a workload built it, before any layout."""
+def undivided(training: Training, cost: Cost | None = None) -> Step:
+    """A training step as a workload built it, before any layout; with what it costs, if a layout is to divide it."""
     return Step(
         parts=(training.module,),
         inputs=training.inputs,
         micro_batches=training.accumulation,
         loss=training.loss,
         optimizer=training.optimizer,
+        cost=cost,
         passes=accumulated,
         predicted=training.predicted,
     )

@@ -73,7 +73,7 @@ def _measured(order: protocol.Measure, context: Context, report: Report) -> prot
     samples = _samples(taken, context)
     if built.training and order.case.process == 0 and not order.trial:
         report("profiling", len(taken.samples))
-        pipeline = parse_layout(order.case.layout).pp > 1
+        pipeline = parse_layout(order.case.layout).stages > 1
         samples = msgspec.structs.replace(samples, split=split_of(built.run, step.agree, context.device, pipeline=pipeline))
     if order.trace:
         report("tracing", len(taken.samples))

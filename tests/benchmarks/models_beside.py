@@ -242,8 +242,8 @@ class PairExample(nn.Module):
 
 def seq2seq(config: Any, step: Any, attention: str) -> Other:
     theirs, ours = PairExample(config), step.module
-    theirs.source.load_state_dict(ours.embed.source.state_dict())
-    theirs.target.load_state_dict(ours.embed.target.state_dict())
+    theirs.source.load_state_dict(ours.embed.tokens.state_dict())
+    theirs.target.load_state_dict(ours.layers[1].table.state_dict())
     theirs.encoder.load_state_dict(ours.layers[0].lstm.state_dict())
     theirs.decoder.load_state_dict(ours.layers[1].lstm.state_dict())
     theirs.projection.load_state_dict(ours.head.projection.state_dict())

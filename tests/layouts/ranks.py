@@ -17,7 +17,7 @@ from torch.distributed.tensor import DTensor
 from hwbench.core import codec, registry
 from hwbench.core.layout import Layout, parse_layout
 from hwbench.core.parallel import Split, Step, Transfer
-from hwbench.core.workload import Training, Workload
+from hwbench.core.workload import Cost, Training, Workload
 from hwbench.run import build, stepping
 from tests.layouts import reference
 from tests.layouts.counting import Counting
@@ -27,7 +27,7 @@ def trained(workload: str, settings: dict[str, Any], layout: Layout) -> dict[str
     """The errors of three steps under a layout, and what was sent in the second: of use on rank 0."""
     rank = dist.get_rank()
     training = built(workload, settings, build.data_rank(layout, rank), layout)
-    undivided = build.undivided(training)
+    undivided = build.undivided(training, cost_of(workload, settings))
     optimizer = functools.partial(torch.optim.SGD, lr=reference.RATE, momentum=reference.MOMENTUM)
     device = training.inputs[0].device
     step = build.divide(replace(undivided, optimizer=optimizer), layout, device)
@@ -52,6 +52,12 @@ def built(workload: str, settings: dict[str, Any], data_rank: int, layout: Layou
     made = chosen.build(config, reference.context(data_rank, layout.data_ranks, layout.microbatches))
     assert isinstance(made, Training)
     return made
+
+
+def cost_of(workload: str, settings: dict[str, Any]) -> Cost:
+    """What the step costs, undivided."""
+    chosen = registry.load("workloads", workload, Workload)
+    return chosen.cost(codec.convert(settings, chosen.config, source=workload), "fp32")
 
 
 def clip_factor(step: Step) -> float:
@@ -144,8 +150,7 @@ def distance(found: torch.Tensor, wanted: torch.Tensor) -> float:
 
 def predicted(workload: str, settings: dict[str, Any], layout: Layout) -> dict[str, float]:
     """Bytes by collective that an average rank sends in a step, as the layouts' `communication` says."""
-    chosen = registry.load("workloads", workload, Workload)
-    cost = chosen.cost(codec.convert(settings, chosen.config, source=workload), "fp32")
+    cost = cost_of(workload, settings)
     total: dict[str, float] = {}
     for axis in layout.axes():
         for transfer in registry.load("layouts", axis, Split).communication(cost, layout):

@@ -26,7 +26,7 @@ SIZES: Final[dict[str, dict[str, Any]]] = {
     "bert": _DECODER | {"seq_len": 24},
     "lstm_lm": _RECURRENT | {"seq_len": 8, "dropout": 0.0},
     "rnn_lm": _RECURRENT | {"seq_len": 8},
-    "seq2seq": _RECURRENT | _PAIRS,
+    "seq2seq": _RECURRENT | _PAIRS | {"layers": 2},
     "t5": _PAIRS | {"vocabulary": 128, "hidden": 32, "heads": 4, "head_dim": 8, "mlp": 48, "micro_batch": 2},
     "transformer": _PAIRS | {"vocabulary": 128, "hidden": 32, "heads": 4, "mlp": 48, "micro_batch": 2},
 }
@@ -48,6 +48,8 @@ LAYOUTS: Final = tuple(
         "pp=2,schedule=gpipe,microbatches=2",
         "pp=2,microbatches=4",
         "pp=2,schedule=interleaved,vpp=2,microbatches=2",
+        "pp=2,schedule=interleaved,vpp=3,microbatches=2",
+        "pp=2,schedule=zb,microbatches=2",
         "pp=2,schedule=zb,vpp=2,microbatches=2",
         "cp=2",
         "dp=2,ep=2",

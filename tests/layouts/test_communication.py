@@ -143,6 +143,26 @@ def test_pp_sends_an_output_a_micro_batch_each_way() -> None:
     assert volume(sent("pp", Layout(pp=4, tp=2, sp=True, microbatches=16))) == volume(transfers) / 2
 
 
+def test_borders_of_different_sizes_count_by_their_share() -> None:
+    """An encoder-decoder cut in three: rows of both texts and the encoder's biases over one border, those of the decoder over the other."""
+    product = Operator(name="product", kind="matmul", flops=1.0, bytes=1.0, backward_flops=2.0)
+    encoder, decoder = (
+        Block(name=name, parameters=0, operators=(product,), output_bytes=100.0, carried_bytes=carried)
+        for name, carried in (("encoder", 7.0), ("decoder", 3.0))
+    )
+    head = Block(name="head", parameters=0, operators=(product,))
+    cost = Cost(blocks=(encoder, decoder, head), dtype="fp32", items=1, training=True)
+    transfers = sent("pp", Layout(pp=3, microbatches=4), cost)
+    assert [(t.message_bytes, t.count) for t in transfers] == [(103.0, 2.0), (107.0, 2.0)] * 2
+    assert {t.why for t in transfers[:2]} == {"activations to the next stage"}
+
+
+def test_what_is_carried_beside_the_output_no_axis_divides() -> None:
+    cost = model()
+    carrying = replace(cost, blocks=(cost.blocks[0], replace(cost.blocks[1], carried_bytes=4.0)))
+    assert {t.message_bytes for t in sent("pp", Layout(pp=2, tp=2, sp=True), carrying)} == {OUT / 2 + 4.0}
+
+
 def test_place_sends_what_a_pipeline_of_as_many_stages_does() -> None:
     assert volume(sent("place", Layout(place=4, microbatches=3))) == volume(sent("pp", Layout(pp=4, microbatches=3)))
 

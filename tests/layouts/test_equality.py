@@ -14,13 +14,14 @@ from .table import LAYOUTS, SIZES, read_page, refusal, training_workloads
 SAMPLE = {
     "gpt": [layout for layout in LAYOUTS if "ep=" not in layout and "branches" not in layout],
     "llama": ["branches=2", "tp=2,sp=yes,loss=parallel", "fsdp=2,tp=2,sp=yes,loss=parallel"],
-    "moe": [layout for layout in LAYOUTS if "ep=" in layout] + ["tp=2,sp=yes,loss=parallel", "fsdp=2,tp=2", "fsdp=2,cp=2"],
+    "moe": [layout for layout in LAYOUTS if "ep=" in layout]
+    + ["tp=2,sp=yes,loss=parallel", "fsdp=2,tp=2", "fsdp=2,cp=2", "dp=2,pp=2,schedule=zb,vpp=2,microbatches=2"],
     "bert": ["tp=2", "cp=2", "dp=2,pp=2,microbatches=2", "tp=2,cp=2"],
-    "lstm_lm": ["tp=2", "fsdp=2,tp=2"],
-    "rnn_lm": ["dp=2", "tp=2"],
-    "seq2seq": ["dp=2,zero=1", "tp=2,loss=parallel"],
-    "t5": ["fsdp=2", "tp=2", "cp=2", "dp=2,tp=2,sp=yes,loss=parallel"],
-    "transformer": ["dp=2,microbatches=2", "tp=2,sp=yes", "cp=2"],
+    "lstm_lm": ["tp=2", "fsdp=2,tp=2", "pp=2,schedule=zb,vpp=2,microbatches=2"],
+    "rnn_lm": ["dp=2", "tp=2", "pp=2,microbatches=4"],
+    "seq2seq": ["dp=2,zero=1", "tp=2,loss=parallel", "place=2", "fsdp=2,pp=2,microbatches=2", "tp=2,pp=2,microbatches=2"],
+    "t5": ["fsdp=2", "tp=2", "cp=2", "dp=2,tp=2,sp=yes,loss=parallel", "pp=4,microbatches=4"],
+    "transformer": ["dp=2,microbatches=2", "tp=2,sp=yes", "cp=2", "pp=2,schedule=interleaved,vpp=2,microbatches=2"],
 }
 """Every layout and every workload at least once."""
 VARIANTS: list[tuple[str, dict[str, Any], str]] = [

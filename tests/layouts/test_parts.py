@@ -15,17 +15,24 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn import functional
 
+from hwbench.core import codec, registry
 from hwbench.core.errors import UserError
+from hwbench.core.layout import Layout
 from hwbench.core.parallel import Step
+from hwbench.core.stages import dealt
+from hwbench.core.workload import Context, Workload
 from hwbench.layouts._attention import block_backward, block_forward, written_out, written_out_backward
 from hwbench.layouts._branching import owners
 from hwbench.layouts._experts import _even
 from hwbench.layouts._mixtures import divide_mixture
 from hwbench.layouts._models import groups, keep
+from hwbench.layouts._pipeline import Stage, cut
 from hwbench.layouts._predicted import shared
 from hwbench.layouts._recurrence import _LSTM, _SIGMOID
 from hwbench.layouts._ring import _join, _visible, places
 from hwbench.run.stepping import accumulated, clipping
+
+from .table import SIZES
 
 if TYPE_CHECKING:
     from torch.distributed.device_mesh import DeviceMesh
@@ -260,6 +267,56 @@ def test_clipping_of_narrow_gradients_squares_them_in_fp32(dtype: torch.dtype) -
     clipping(step_of(module, ()), 1.0)()
     assert module.weight.grad.dtype == dtype
     assert float(module.weight.grad.double().norm()) == pytest.approx(1.0, rel=1e-2)
+
+
+def whole_and_stages(workload: str, stages: int, **settings: Any) -> tuple[Any, Any, list[Stage]]:
+    """What a workload built, in fp64, its loss's gradients, and the model cut into so many stages."""
+    chosen = registry.load("workloads", workload, Workload)
+    config = codec.convert(SIZES[workload] | settings, chosen.config, source=workload)
+    built: Any = chosen.build(config, Context(device=torch.device("cpu"), dtype="fp64"))
+    gradients = torch.autograd.grad(built.loss(built.module, *built.inputs), list(built.module.parameters()))
+    return built, gradients, [Stage(built.module, pieces) for pieces in dealt(chosen.cost(config, "fp64"), Layout(pp=stages))]
+
+
+@pytest.mark.parametrize("stages", [2, 3, 4, 6])
+@pytest.mark.parametrize("workload", ["bert", "lstm_lm", "moe", "seq2seq", "t5", "transformer"])
+def test_stages_one_after_the_other_are_the_model(workload: str, stages: int) -> None:
+    built, wanted, cut = whole_and_stages(workload, stages, layers=4)
+    rest = {f"rest_{i}": x for i, x in enumerate(built.inputs[1:-1])}
+    handed: list[Tensor] = []
+
+    def through(*_: Tensor) -> Any:
+        nonlocal handed
+        state: Any = built.inputs[0]
+        for stage in cut:
+            state = stage(*(state if isinstance(state, tuple) else (state,)), **rest)
+            handed += [] if stage.head else list(state if isinstance(state, tuple) else (state,))
+        return state
+
+    loss = built.loss(through, *built.inputs)
+    for ours, theirs in zip(torch.autograd.grad(loss, list(built.module.parameters())), wanted, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-14)
+    assert all(x.is_contiguous() and not x._is_view() for x in handed)
+    names = [name for stage in cut for name, _ in stage.named_parameters(remove_duplicate=False)]
+    assert sorted(names) == sorted(name for name, _ in built.module.named_parameters(remove_duplicate=False))
+
+
+def test_gradients_that_go_back_to_the_stage_before_are_contiguous() -> None:
+    """nn.LSTM gives its input a transposed one, which can't be sent as it lies."""
+    _, _, (_, last) = whole_and_stages("lstm_lm", 2)
+    x = torch.randn(4, 8, 24, dtype=torch.float64, requires_grad=True)
+    outputs, plain = last(x), last.layers["0"](x)
+    (gradient,), (transposed,) = (torch.autograd.grad(y, x, torch.randn_like(y)) for y in (outputs, plain))
+    assert gradient.is_contiguous()
+    assert not transposed.is_contiguous()
+
+
+def test_a_model_of_other_pieces_than_its_cost_is_refused() -> None:
+    model: Any = nn.Module()
+    model.embed, model.head, model.layers = nn.Embedding(5, 4), nn.Linear(4, 5), nn.ModuleList([nn.Linear(4, 4)])
+    pipeline: Any = SimpleNamespace(dealt=(range(2), range(2, 4)))
+    with pytest.raises(UserError, match="has 4 pieces; embedding, layers and head are 3"):
+        cut(step_of(model, ()), pipeline)
 
 
 def test_tied_ends_are_gathered_together() -> None:

@@ -233,3 +233,19 @@ def test_a_loss_over_gathered_logits_is_whole_on_every_rank() -> None:
     alone = whole - rank_work_s(replace(cost, blocks=cost.blocks[:-1]), parse_layout("single"), profile(), (), 1)[0]
     assert full - layers == pytest.approx(alone)
     assert parallel - layers == pytest.approx(alone / 8)
+
+
+def test_layers_of_different_kinds_are_shared_out_as_a_run_cuts_them() -> None:
+    one = product("product", 1024, 1024, 1024, "replicated")
+    blocks = (
+        Block(name="first", parameters=10, operators=(one,)),
+        Block(name="second", parameters=20, operators=(one,)),
+        Block(name="third", parameters=40, operators=(one, one)),
+    )
+    cost = Cost(blocks=blocks, dtype="bf16", items=1024, training=True)
+    whole, cut = (predict_step(cost, parse_layout(text), profile(), transfers=(), micro_batches=8) for text in ("single", "pp=2"))
+    forward = [next(part.time_s for part in found.parts if part.name == "forward") for found in (whole, cut)]
+    assert forward[1] == pytest.approx(forward[0] / 2)
+    assert (whole.memory.weights_bytes, cut.memory.weights_bytes) == (2 * 70, 2 * 40)
+    with pytest.raises(UserError, match=r"pp·vpp = 4·1 stages, the model has 3 pieces to share out"):
+        predict_step(cost, parse_layout("pp=4"), profile(), transfers=(), micro_batches=8)

@@ -10,6 +10,7 @@ from hwbench.workloads import bert, gpt, llama, lstm_lm
 from hwbench.workloads._bert_blocks import EPSILON, PostNormLayer
 from hwbench.workloads._blocks import MLP, PreNormLayer, SelfAttention
 from hwbench.workloads._llama_blocks import RMSNorm, rotary_table, rotate
+from hwbench.workloads._recurrent_blocks import LSTMLayers, stacked
 from hwbench.workloads._tensors import relative_distance
 from torch import Tensor, nn
 from torch.nn import functional
@@ -172,3 +173,16 @@ def test_rotation_keeps_lengths_and_depends_on_distance_only() -> None:
     for offset in range(-15, 16):
         diagonal = scores.diagonal(offset)
         torch.testing.assert_close(diagonal, diagonal[:1].expand_as(diagonal), rtol=1e-4, atol=1e-4)
+
+
+def test_lstm_layers_that_a_cut_takes_apart_are_the_stack_with_its_dropout_between_them() -> None:
+    torch.manual_seed(0)
+    stack = LSTMLayers(stacked(4, 6, 3, 0.5), 0.5)
+    first, last = stack.only(range(2)), stack.only(range(2, 3))
+    x = torch.randn(5, 7, 4)
+    assert [*dict(first.named_parameters()), *dict(last.named_parameters())] == list(dict(stack.named_parameters()))
+    assert (first(x) == 0).float().mean().item() == pytest.approx(0.5, abs=0.1)
+    assert not (last(first(x)) == 0).any()
+    for part in (stack, first, last):
+        part.eval()
+    torch.testing.assert_close(last(first(x)), stack(x))

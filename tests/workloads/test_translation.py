@@ -105,8 +105,8 @@ def test_seq2seq_flops_are_those_of_its_cells() -> None:
 def test_the_decoder_of_seq2seq_starts_from_the_encoders_last_state() -> None:
     step = seq2seq.build(seq2seq.Config(vocabulary=20, embedding=5, hidden=6, source_len=4, target_len=3, micro_batch=2), EXACT)
     module, (source, target, _) = step.module, step.inputs
-    _, state = module.layers[0].lstm(module.embed.source(source))
-    outputs, _ = module.layers[1].lstm(module.embed.target(target), state)
+    _, state = module.layers[0].lstm(module.embed(source))
+    outputs, _ = module.layers[1].lstm(module.layers[1].table(target), state)
     torch.testing.assert_close(module(source, target), module.head(outputs))
     assert not torch.equal(module(source, target), module(source.flip(1), target))
 
@@ -125,7 +125,7 @@ def test_the_transformer_equals_torchs_own_layers() -> None:
     places = sinusoids(9, 24).double()
     x, y = (model.embed.tokens(ids) * math.sqrt(24) + places[: ids.shape[1]] for ids in (source, target))
     mask = nn.Transformer.generate_square_subsequent_mask(9, dtype=torch.float64)
-    wanted = model.head(theirs(x, y, tgt_mask=mask, tgt_is_causal=True))
+    wanted = model.head((x, theirs(x, y, tgt_mask=mask, tgt_is_causal=True)))
     torch.testing.assert_close(model(source, target), wanted, rtol=1e-10, atol=1e-10)
 
 
