@@ -8,13 +8,13 @@ from hwbench.core.inventory import HugePages, Memory, MemorySideCache, NumaNode
 
 from . import smbios
 from ._notes import Notes
-from ._parse import as_list, cpu_list, cpu_mask, integer, size_bytes
+from ._parse import as_list, cpu_list, cpu_mask, each, integer, members, size_bytes
 from ._sysroot import Sysroot
 
 NODES = "/sys/devices/system/node"
 MEMINFO = "/proc/meminfo"
 _HUGE = "/sys/kernel/mm/hugepages"
-_MAX_NODE = 1 << 12
+_MAX_NODE = (1 << 10) - 1  # no kernel is built for more (NODES_SHIFT is 10 at most today)
 _MAX_KB = 1 << 50
 _LINE = re.compile(r"(?:Node\s+\d+\s+)?([A-Za-z_()]+):\s*([0-9]+)\s*(kB)?")
 NodeKind = Literal["cpu", "memory", "gpu", "empty"]
@@ -54,13 +54,20 @@ def meminfo(root: Sysroot, path: str) -> dict[str, int]:
 
 
 def _nodes(root: Sysroot, total: int | None, online: int | None, notes: Notes) -> tuple[NumaNode, ...] | None:
-    numbers = [integer(name[4:], 0, _MAX_NODE) for name in root.entries(NODES) or () if name.startswith("node")]
-    ids = sorted(number for number in numbers if number is not None)
+    ids = node_ids(root)
     if not ids:
         return _uniform(root, total, online, notes)
     notes.source("memory.numa_nodes", f"{NODES}/node*/{{meminfo,cpumap,distance}}")
     gpus = _gpu_nodes(root)
     return tuple(_node(root, number, len(ids), gpus, notes) for number in ids)
+
+
+def node_ids(root: Sysroot) -> tuple[int, ...]:
+    """The nodes online, by the kernel's list and by the folders: what only one of them has was lost in copying."""
+    listed = cpu_list(root.text(f"{NODES}/online")) or 0
+    numbers = (integer(name[4:], 0, _MAX_NODE) for name in root.entries(NODES) or () if name.startswith("node"))
+    folders = members(number for number in numbers if number is not None)
+    return tuple(each(folders | listed if listed.bit_length() <= _MAX_NODE + 1 else folders))
 
 
 def _uniform(root: Sysroot, total: int | None, online: int | None, notes: Notes) -> tuple[NumaNode, ...] | None:
