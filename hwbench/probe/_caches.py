@@ -35,16 +35,13 @@ def read_instances(root: Sysroot, online: int, cores: Groups, notes: Notes) -> t
     """Every cache of the online CPUs; None, with a gap, where any of it could not be seen."""
     indexes = {cpu: _indexes(root, cpu) for cpu in each(online)}
     if not any(indexes.values()):
-        lost = _device_tree.losses(root)
-        if lost:
-            notes.gap("cpu.caches", some(lost))
-            return None
-        found = tuple(Instance(cache.level, cache.kind, cache.cpus, cache.size_bytes) for cache in _device_tree.caches(root, online))
-        if not found:
-            notes.gap("cpu.caches", _nowhere(root, online))
+        told, lost = _device_tree.caches(root, online, cores.masks or ())
+        lost = _device_tree.losses(root) + lost
+        if lost or not told:
+            notes.gap("cpu.caches", some(lost) or _nowhere(root, online))
             return None
         notes.source("cpu.caches", f"{_device_tree.CPUS}: d-cache-size, i-cache-size, l2-cache")
-        return found
+        return tuple(Instance(cache.level, cache.kind, cache.cpus, cache.size_bytes) for cache in told)
     problems = [f"{CPUS}/cpu{cpu}/cache: no index* folders" for cpu, names in indexes.items() if not names]
     instances = _collect(root, indexes, cores, notes, problems.append)
     if problems or not instances:

@@ -188,7 +188,7 @@ def from_cpuinfo(info: CpuInfo | None, online: int, which: Level) -> Groups:
             if not _counts_agree(info, which, groups):
                 return Groups(None, why=f"{CPUINFO}: '{keys[-1]}' contradicts 'cpu cores' or 'siblings'")
             return Groups(tuple(sorted(groups.values())), f"{CPUINFO}: {', '.join(keys)}")
-    return Groups(None, why=f"{CPUINFO}: tells no {' or '.join(keys[-1] for keys in _RECORDS[which])} for every CPU")
+    return Groups(None, why=f"{CPUINFO}: tells no {' or '.join(dict.fromkeys(keys[-1] for keys in _RECORDS[which]))} for every CPU")
 
 
 def _counts_agree(info: CpuInfo | None, which: Level, groups: dict[Key, int]) -> bool:
