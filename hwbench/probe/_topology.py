@@ -45,7 +45,7 @@ class Level(NamedTuple):
     within: tuple[str, ...] = ()
 
 
-CORE = Level(("core_cpus", "thread_siblings"), ("physical_package_id", "core_id"), ("drawer_id", "book_id", "die_id"))
+CORE = Level(("core_cpus", "thread_siblings"), ("physical_package_id", "core_id"), ("drawer_id", "book_id", "die_id", "cluster_id"))
 PACKAGE = Level(("package_cpus", "core_siblings"), ("physical_package_id",), ("drawer_id", "book_id"))
 DIE = Level(("die_cpus",), ("physical_package_id", "die_id"))
 CLUSTER = Level(("cluster_cpus",))
@@ -65,7 +65,7 @@ def online_cpus(root: Sysroot, info: CpuInfo | None) -> Groups:
         return Groups((listed,), f"{CPUS}/online")
     folders = cpu_folders(root)
     if folders:
-        return Groups((_folders_online(root, folders),), f"{CPUS}/cpu*/online")
+        return Groups((_folders_online(root, folders, info),), f"{CPUS}/cpu*/online")
     counted = members(_stat_cpus(root))
     if counted:
         return Groups((counted,), "/proc/stat: cpuN")
@@ -82,11 +82,12 @@ def cpu_folders(root: Sysroot) -> tuple[int, ...]:
     return tuple(number for number in numbers if number is not None)
 
 
-def _folders_online(root: Sysroot, folders: tuple[int, ...]) -> int:
-    """CPUs that don't say "0" (the boot CPU often has no `online`); an offline CPU loses its topology folder."""
-    up = [cpu for cpu in folders if root.text(f"{CPUS}/cpu{cpu}/online") != "0"]
+def _folders_online(root: Sysroot, folders: tuple[int, ...], info: CpuInfo | None) -> int:
+    """CPUs that don't say "0" (the boot CPU often has no `online`). An offline CPU loses its topology folder and its record in cpuinfo."""
+    down = cpu_list(root.text(f"{CPUS}/offline")) or 0
+    up = [cpu for cpu in folders if not down >> cpu & 1 and root.text(f"{CPUS}/cpu{cpu}/online") != "0"]
     described = [cpu for cpu in up if root.exists(f"{CPUS}/cpu{cpu}/topology")]
-    return members(described or up)
+    return members([*described, *(cpu for cpu in up if info and cpu in info.records)] if described else up)
 
 
 def _stat_cpus(root: Sysroot) -> list[int]:
@@ -203,8 +204,8 @@ def _counts_agree(info: CpuInfo | None, which: Level, groups: dict[Key, int]) ->
         return all(count is None or mask.bit_count() <= count[0] for mask, count in told.items())
     for package in {key[:-1] for key in groups}:
         mine = [mask for key, mask in groups.items() if key[:-1] == package]
-        cores = info.numbers(next(each(mine[0])), "cpu cores")
-        if cores is not None and len(mine) < cores[0]:
+        cores, siblings = (info.numbers(next(each(mine[0])), key) for key in ("cpu cores", "siblings"))
+        if (cores is not None and len(mine) < cores[0]) or (siblings is not None and sum(map(int.bit_count, mine)) > siblings[0]):
             return False
     return True
 

@@ -101,6 +101,22 @@ def ids_alone() -> Machine:
     return Machine(files | lists(range(8)), {"cpu.sockets": 1, "cpu.physical_cores": 4, "cpu.threads_per_core": [2]})
 
 
+def ids_of_clusters() -> Machine:
+    """RISC-V: core ids begin anew in each cluster."""
+    files: Files = {}
+    for cpu in range(8):
+        ids = {"physical_package_id": 0, "cluster_id": cpu // 4, "core_id": cpu % 4}
+        files |= {f"{CPU}/cpu{cpu}/topology/{name}": str(value) for name, value in ids.items()}
+    return Machine(files | lists(range(8)), {"cpu.sockets": 1, "cpu.physical_cores": 8, "cpu.threads_per_core": [1]})
+
+
+def lost_topology() -> Machine:
+    """No list of what is online, and one CPU's topology was not copied: /proc/cpuinfo shows that it is no offline CPU, as CPU 3 is."""
+    files = topology((Core((0,)), Core((2,), id=2)), new=False) | {f"{CPU}/cpu{cpu}/crash_notes": "0" for cpu in (1, 3)}
+    files["proc/cpuinfo"] = x86_cpuinfo((0, 1, 2), "Xeon")
+    return Machine(files, {"cpu.online_list": "0-2", "cpu.physical_cores": None, "cpu.sockets": None})
+
+
 def ids_that_repeat() -> Machine:
     """The same without die ids: /proc/cpuinfo counts four cores where the ids show two."""
     files: Files = {}
@@ -226,7 +242,8 @@ def node_without_folder() -> Machine:
 UNSEEN: dict[str, Callable[[], Machine]] = {
     made.__name__: made
     for made in (
-        cluster_on_die, repeated_core_ids, itanium, repeated_packages, mainframe_of_two_books, ids_alone, ids_that_repeat,
+        cluster_on_die, repeated_core_ids, itanium, repeated_packages, mainframe_of_two_books, ids_alone, ids_of_clusters, ids_that_repeat,
+        lost_topology,
         eight_equal_cores, two_arm_sockets, second_level_without_size, no_sizes_at_all, harts_that_differ, parisc, sparc,
         boot_cpu_offline, thousands_of_cpus, node_without_folder,
     )
