@@ -13,6 +13,8 @@ from ._sysroot import Sysroot
 
 NODES = "/sys/devices/system/node"
 MEMINFO = "/proc/meminfo"
+_CPUS = "/sys/devices/system/cpu"
+_OTHER = re.compile(r"node[1-9][0-9]*")
 _HUGE = "/sys/kernel/mm/hugepages"
 _MAX_NODE = (1 << 10) - 1  # no kernel is built for more (NODES_SHIFT is 10 at most today)
 _MAX_KB = 1 << 50
@@ -71,9 +73,21 @@ def node_ids(root: Sysroot) -> tuple[int, ...]:
 
 
 def _uniform(root: Sysroot, total: int | None, online: int | None, notes: Notes) -> tuple[NumaNode, ...] | None:
-    """A kernel built without NUMA has no node folder; it treats all memory as its node 0 (Documentation/mm/numa.rst)."""
+    """A kernel built without NUMA has no node folder; it treats all memory as its node 0 (Documentation/mm/numa.rst).
+
+    CPUs of a kernel with NUMA have a link to their node: where that is another than node 0, the folder was not copied.
+    """
     if root.exists(NODES) or (total is None and online is None):
         notes.gap("memory.numa_nodes", f"{NODES}: {'no nodeN in it' if root.exists(NODES) else 'missing'}")
+        return None
+    told = [
+        f"{_CPUS}/cpu{cpu}/{name}"
+        for cpu in each(online or 0)
+        for name in root.entries(f"{_CPUS}/cpu{cpu}") or ()
+        if _OTHER.fullmatch(name)
+    ]
+    if told:
+        notes.gap("memory.numa_nodes", f"{NODES}: missing, but there is {told[0]}")
         return None
     notes.source("memory.numa_nodes", f"no {NODES}: one node with all CPUs and all memory, as a kernel without NUMA has")
     return (NumaNode(id=0, kind="cpu", memory_bytes=total, cpu_list=None if online is None else as_list(online)),)

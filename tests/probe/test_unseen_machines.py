@@ -296,3 +296,11 @@ def test_an_absurd_list_of_nodes(tmp_path: Path, text: str) -> None:
     files = nodes({0: (0,), 1: (1,)}, {0: 1024, 1: 1024}) | {f"{NODE}/online": text}
     found = take_inventory(write(Machine(files, {}), tmp_path)).memory.numa_nodes
     assert [node.id for node in found or ()] == [0, 1]
+
+
+def test_nodes_that_were_not_copied_are_no_single_node(tmp_path: Path) -> None:
+    files = lists(range(2)) | topology((Core((0,)), Core((1,), id=1))) | {"proc/meminfo": meminfo(4096)}
+    tree = write(Machine(files, {}, {f"{CPU}/cpu0/node0": "../../node/node0", f"{CPU}/cpu1/node1": "../../node/node1"}), tmp_path)
+    assert take_inventory(tree).memory.numa_nodes is None
+    (tree / CPU / "cpu1/node1").unlink()
+    assert [node.memory_bytes for node in take_inventory(tree).memory.numa_nodes or ()] == [4096 << 10]
