@@ -99,7 +99,7 @@ class Mig(Value, frozen=True):
 class Link(Value, frozen=True):
     """One link that leaves an accelerator: an NVLink, an xGMI link or a PCIe path to a peer or a CPU.
 
-    `kind` is nvlink, xgmi, pcie or the kernel's number as text; `remote` is what it leads to: gpu, switch, cpu or None;
+    `kind` is nvlink, xgmi, pcie, c2c (NVLink-C2C) or the kernel's number as text; `remote` is what it leads to: gpu, switch, cpu or None;
     `count` is above 1 where the source only tells how many links of a kind lead to the same place.
     """
 

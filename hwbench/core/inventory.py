@@ -90,7 +90,7 @@ class Cpu(Value):
     smt_active: bool | None = None
     kinds: tuple[CoreKind, ...] | None = None
     isa: tuple[str, ...] | None = None
-    """Instruction-set flags as /proc/cpuinfo spells them, those that every CPU has."""
+    """Instruction-set flags as /proc/cpuinfo spells them, those that every CPU has (RISC-V: the text, its base, each extension)."""
     isa_highlights: tuple[str, ...] | None = None
     """The vector and matrix extensions among them, as people call them: AVX2, AVX-512F, AMX-BF16, SVE2 …"""
     caches: tuple[Cache, ...] | None = None

@@ -1,10 +1,12 @@
 """Limits of control groups, version 1 and 2, collected from the process's own group up to the root of what it can see.
 
 Documentation/admin-guide/cgroup-v2.rst and cgroup-v1/: a group may use no more than any of its ancestors. `/proc/self/cgroup` names the
-group in each hierarchy and `/proc/self/mountinfo` where the hierarchy is mounted, with the path that the mount's root stands for: inside
-a container the group's path often lies outside of what is mounted, and then the mount's root is the nearest group that can be seen.
+group in each hierarchy and `/proc/self/mountinfo` where the hierarchy is mounted, with the group that the mount's root is: without a
+control group namespace a container sees its own group as the root of what is mounted. Both paths are relative to the namespace
+(cgroup_namespaces(7)), so that one with ".." in it leads through groups whose names can't be known.
 """
 
+import math
 import re
 from collections.abc import Iterator
 from typing import Literal, NamedTuple
@@ -16,6 +18,9 @@ from ._sysroot import Sysroot
 
 _V1_UNLIMITED_BYTES = 1 << 60  # "no limit" is PAGE_COUNTER_MAX pages, just below 2**63 bytes
 _MAX_DEPTH = 64
+_MOUNTS_BYTES = 1 << 24  # a machine with thousands of containers has as many lines
+_MAX_BYTES = (1 << 63) - 1
+_HIERARCHICAL = re.compile(r"^hierarchical_memory_limit ([0-9]+)$", re.MULTILINE)
 _OCTAL = re.compile(r"\\([0-7]{3})")
 Resource = Literal["cpu", "memory", "swap", "pids"]
 _V2_FILES: tuple[tuple[str, Resource], ...] = (
@@ -50,7 +55,7 @@ def read_groups(root: Sysroot) -> Groups:
     places = {controller: path for names, path in _memberships(text) for controller in names}
     if not mounts:
         return Groups(None, _shown(places), {}, f"{root.why('/proc/self/mountinfo')}; {root.why('/proc/mounts')}")
-    folders = {name: chain for name, path in places.items() if (mount := _mount_of(mounts, name)) and (chain := _chain(root, mount, path))}
+    folders = {name: chain for name, path in places.items() if (chain := _chain(root, mounts, name, path))}
     limited = {name for name in folders if name and name in ("cpu", "memory", "cpuset", "pids")}
     two = "" in folders
     version: Literal["1", "2", "1+2"] | None = "1+2" if limited and two else "1" if limited else "2" if two else None
@@ -71,8 +76,7 @@ def _from_cpuset(root: Sysroot, mounts: tuple[Mount, ...]) -> Groups:
         return Groups(None, None, {}, why)
     folders = {}
     for name in ("", "cpuset"):
-        mount = _mount_of(mounts, name)
-        chain = _chain(root, mount, path) if mount else ()
+        chain = _chain(root, mounts, name, path)
         if chain:
             folders[name] = chain
     return Groups("2" if "" in folders else "1" if folders else None, path, folders, why)
@@ -88,11 +92,14 @@ def _memberships(text: str) -> Iterator[tuple[tuple[str, ...], str]]:
 
 
 def _mounts(root: Sysroot) -> tuple[Mount, ...]:
-    text = root.text("/proc/self/mountinfo")
+    """Mounted hierarchies; of several mounts on one point the last, which hides the others."""
+    text = root.text("/proc/self/mountinfo", _MOUNTS_BYTES)
     if text is not None:
-        return tuple(mount for line in text.splitlines() if (mount := _from_mountinfo(line)))
-    lines = (root.text("/proc/mounts") or root.text("/proc/self/mounts") or "").splitlines()
-    return tuple(mount for line in lines if (mount := _from_mounts(line)))
+        found = [_from_mountinfo(line) for line in text.splitlines()]
+    else:
+        lines = (root.text("/proc/mounts", _MOUNTS_BYTES) or root.text("/proc/self/mounts", _MOUNTS_BYTES) or "").splitlines()
+        found = [_from_mounts(line) for line in lines]
+    return tuple({mount.point: mount for mount in found if mount}.values())
 
 
 def _from_mountinfo(line: str) -> Mount | None:
@@ -123,15 +130,18 @@ def _plain(text: str) -> str:
     return _OCTAL.sub(lambda match: chr(int(match[1], 8)), text)
 
 
-def _mount_of(mounts: tuple[Mount, ...], controller: str) -> Mount | None:
-    return next((mount for mount in mounts if (controller in mount.controllers if controller else not mount.controllers)), None)
+def _chain(root: Sysroot, mounts: tuple[Mount, ...], controller: str, path: str) -> tuple[str, ...]:
+    """The group's folder and its visible ancestors, nearest first, in the mount of this controller that shows most of them."""
+    fitting = (mount for mount in mounts if (controller in mount.controllers if controller else not mount.controllers))
+    return max((_folders(root, mount, path) for mount in fitting), key=len, default=())
 
 
-def _chain(root: Sysroot, mount: Mount, path: str) -> tuple[str, ...]:
-    """The group's folder and its ancestors up to the mount's root, nearest first; only those that exist."""
+def _folders(root: Sysroot, mount: Mount, path: str) -> tuple[str, ...]:
+    """Those folders in one mount that exist; none where the group is not known to lie below the mount's root."""
     top = "" if mount.root == "/" else mount.root
-    inside = path[len(top) :] if path == mount.root or path.startswith(f"{top}/") else "/"
-    parts = [part for part in inside.split("/") if part and part != ".."][:_MAX_DEPTH]
+    if (path != mount.root and not path.startswith(f"{top}/")) or ".." in f"{mount.root}/{path}".split("/"):
+        return ()
+    parts = [part for part in path[len(top) :].split("/") if part][:_MAX_DEPTH]
     folders = ["/".join([mount.point, *parts[:depth]]) for depth in range(len(parts), -1, -1)]
     return tuple(folder for folder in folders if root.exists(folder))
 
@@ -144,14 +154,15 @@ def limits_of(root: Sysroot, groups: Groups) -> tuple[tuple[CgroupLimit, ...], d
         for folder in folders:
             readings = _version2(root, folder) if name == "" else _version1(root, name, folder)
             for resource, value, path in readings:
-                if value is not None:
-                    found.append(CgroupLimit(resource=resource, value=value, source=path))
-                elif root.text(path) is None:
+                if value is None:
                     lost.setdefault(resource, root.why(path))
+                elif value < math.inf:
+                    found.append(CgroupLimit(resource=resource, value=value, source=path))
     return tuple(found), lost
 
 
 Limit = tuple[Resource, float | None, str]
+"""A resource, how much of it (infinity for "no limit", None for what can't be read or is junk) and the file."""
 
 
 def _version2(root: Sysroot, folder: str) -> Iterator[Limit]:
@@ -162,34 +173,43 @@ def _version2(root: Sysroot, folder: str) -> Iterator[Limit]:
         path = f"{folder}/{file}"
         text = root.text(path)
         if text is not None or (not is_root and file.split(".")[0] in enabled and file in _V2_ALWAYS):
-            yield resource, _v2_quota(text) if resource == "cpu" else _bytes(text), path
+            yield resource, _v2_quota(text) if resource == "cpu" else _amount(text), path
 
 
 def _version1(root: Sysroot, controller: str, folder: str) -> Iterator[Limit]:
-    """A kernel without CONFIG_CFS_BANDWIDTH has neither file of the quota; one file alone is a loss."""
+    """A kernel without CONFIG_CFS_BANDWIDTH has neither file of the quota; one file alone is a loss.
+
+    `hierarchical_memory_limit` is the tightest limit up to the real root, groups outside of what is mounted included.
+    """
     quota, period = f"{folder}/cpu.cfs_quota_us", f"{folder}/cpu.cfs_period_us"
     if controller == "cpu" and (root.exists(quota) or root.exists(period)):
         values = integer(root.text(quota), -1), integer(root.text(period), 1)
-        yield "cpu", None if values[0] == -1 else _quota(*values), period if values[1] is None else quota
+        yield "cpu", math.inf if values[0] == -1 else _quota(*values), period if values[1] is None else quota
     if controller == "memory":
         path = f"{folder}/memory.limit_in_bytes"
-        yield "memory", _bytes(root.text(path)), path
+        yield "memory", _amount(root.text(path)), path
+        path = f"{folder}/memory.stat"
+        match = _HIERARCHICAL.search(root.text(path) or "")
+        yield "memory", _amount(match[1]) if match else None, path
     if controller == "pids" and (root.exists(f"{folder}/pids.max") or root.exists(f"{folder}/pids.current")):  # the root has neither
         path = f"{folder}/pids.max"
-        yield "pids", _bytes(root.text(path)), path
+        yield "pids", _amount(root.text(path)), path
 
 
-def _bytes(text: str | None) -> float | None:
-    value = integer(text, 0, _V1_UNLIMITED_BYTES)
-    return None if value is None else float(value)
+def _amount(text: str | None) -> float | None:
+    """Bytes or processes; "max", or the largest number that version 1 can hold, is no limit."""
+    if text == "max":
+        return math.inf
+    value = integer(text, 0, _MAX_BYTES)
+    return None if value is None else float(value) if value <= _V1_UNLIMITED_BYTES else math.inf
 
 
 def _v2_quota(text: str | None) -> float | None:
-    """CPUs' worth of 'QUOTA PERIOD' in microseconds; None for 'max PERIOD'."""
+    """CPUs' worth of 'QUOTA PERIOD' in microseconds; 'max PERIOD' is no limit."""
     words = (text or "").split()
     if len(words) != 2:
         return None
-    return _quota(integer(words[0], 1), integer(words[1], 1))
+    return math.inf if words[0] == "max" else _quota(integer(words[0], 1), integer(words[1], 1))
 
 
 def _quota(quota_us: int | None, period_us: int | None) -> float | None:

@@ -90,6 +90,8 @@ def _model(info: CpuInfo) -> str | None:
     parts = dict.fromkeys(part for cpu in [*info.records, -1] if (part := arm_part(info, cpu)))
     if parts:
         return " + ".join(reversed(parts))  # the kernel numbers the strongest cores last
+    if _architecture(info) == "parisc":  # its "model name" is the machine's
+        return info.first("cpu")
     named = info.first(*_MODEL_KEYS)
     if named is None and info.first("arch") == "IA-64":
         return info.first("family")  # kernels before 2.6.18 have the name ("Itanium 2") there
@@ -105,18 +107,29 @@ def _isa(info: CpuInfo, notes: Notes) -> tuple[str, ...] | None:
         if "," in texts[0]:  # ia64: "branchlong, 16-byte atomic ops"
             notes.gap("cpu.isa", f"{PATH}: '{key}' holds phrases, not flags: {texts[0]!r}")
             return None
-        common = set(texts[0].split()).intersection(*(text.split() for text in texts[1:]))
+        split = _riscv_flags if texts[0].startswith("rv") else str.split
+        each = [split(text) for text in texts]
+        common = set(each[0]).intersection(*each[1:])
         notes.source("cpu.isa", f"{PATH}: {key}")
-        return tuple(dict.fromkeys(flag for flag in texts[0].split() if flag in common))
+        return tuple(dict.fromkeys(flag for flag in each[0] if flag in common))
     notes.gap("cpu.isa", f"{PATH}: no flags, features or isa line")
     return None
+
+
+def _riscv_flags(text: str) -> list[str]:
+    """The text as it stands, its base ("rv64imafdc") and each extension: harts of one machine may differ in the text and share most of it.
+
+    Documentation/arch/riscv/uabi.rst: single letters in canonical order, then names of several letters, with "_" between them.
+    """
+    base, *names = text.split("_")
+    return [text, base, base[:4], *base[4:], *names]
 
 
 def _highlights(info: CpuInfo, isa: tuple[str, ...] | None) -> tuple[str, ...] | None:
     if isa is None:
         return ("AltiVec",) if "altivec" in (info.first("cpu") or "") else None
     found = [_HIGHLIGHTS[flag] for flag in isa if flag in _HIGHLIGHTS]
-    if isa and isa[0].startswith("rv") and "v" in isa[0][4:].split("_")[0]:
+    if isa and isa[0].startswith("rv") and "v" in isa:
         found.append("RVV")
     return tuple(dict.fromkeys(found))
 

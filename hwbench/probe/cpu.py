@@ -76,7 +76,7 @@ def _with_topology(root: Sysroot, base: Cpu, online: int, info: CpuInfo | None, 
         threads_per_core=threads,
         smt_active=_smt(root, threads),
         kinds=_kinds(root, online, cores, instances, info, notes),
-        caches=None if instances is None else summary(root, instances, online, notes),
+        caches=None if instances is None else summary(root, instances, notes),
         frequency=probe_frequency(root, online, notes),
     )
 
@@ -102,8 +102,9 @@ def _sockets(
     """Packages as sockets, and clusters where they are that.
 
     Kernels before 5.19 gave each cluster of an ARM device tree a package of its own (commit "arch_topology: Don't set cluster identifier
-    as physical package identifier"). That it is one chip shows where packages share a cache, or where their cores differ in design:
-    nobody builds a board with two different ARM processors that run one kernel. Without /proc/cpuinfo only `cpu_capacity` hints at ARM.
+    as physical package identifier"). That it is one chip shows where packages share a cache, or where their cores differ in design or
+    strength: nobody builds a board with two different ARM processors that run one kernel. Without /proc/cpuinfo only `cpu_capacity`
+    hints at ARM.
     """
     unknown = Groups(None)
     if packages.masks is None or len(packages.masks) < 2:
@@ -113,10 +114,15 @@ def _sockets(
     if info is None or arm_part(info, next(each(online))) is None:
         return packages, unknown
     designs = {frozenset(arm_part(info, cpu) for cpu in each(mask)) for mask in packages.masks}
+    strengths = {cpu: _capacity(root, cpu) for cpu in each(online)}
+    levels = {frozenset(strengths[cpu] for cpu in each(mask)) for mask in packages.masks}
     spanned = any(sum(1 for mask in packages.masks if mask & cache.cpus) > 1 for cache in instances or ())
-    if len(designs) == 1 and not spanned:
-        return packages, unknown
-    return Groups((online,), f"{packages.source}: clusters of one ARM chip (they share a cache or differ in core design)"), packages
+    if len(designs) > 1 or spanned or (len(levels) > 1 and None not in strengths.values()):
+        return Groups((online,), f"{packages.source}: clusters of one ARM chip (they share a cache or differ in core design)"), packages
+    lost = [root.why(f"{CPUS}/cpu{cpu}/cpu_capacity") for cpu, strength in strengths.items() if strength is None]
+    if lost and len(lost) < len(strengths):
+        return Groups(None, why=f"{packages.source} may be clusters of one chip; {some(lost)}"), unknown
+    return packages, unknown
 
 
 def _memory_apart(root: Sysroot, packages: tuple[int, ...]) -> bool:

@@ -46,8 +46,8 @@ def probe_limits(root: Sysroot, online: int | None, total_bytes: int | None, not
 
 
 def _unlimited(root: Sysroot, groups: Groups) -> bool:
-    """Whether "no limit found" means that there is none: a kernel without control groups has no /proc/cgroups."""
-    return bool(groups.folders) or (root.live and not root.exists("/proc/cgroups"))
+    """Whether "no limit found" means that there is none: a kernel without control groups has neither of the files."""
+    return bool(groups.folders) or (root.live and not any(map(root.exists, ("/proc/cgroups", "/proc/self/cgroup"))))
 
 
 def _explain(groups: Groups, fact: str, limit: CgroupLimit | None, lost: str | None, notes: Notes) -> None:

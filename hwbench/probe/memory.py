@@ -8,13 +8,15 @@ from hwbench.core.inventory import HugePages, Memory, MemorySideCache, NumaNode
 
 from . import smbios
 from ._notes import Notes
-from ._parse import as_list, cpu_list, cpu_mask, integer, size_bytes
+from ._parse import as_list, cpu_list, cpu_mask, each, integer, members, size_bytes
 from ._sysroot import Sysroot
 
 NODES = "/sys/devices/system/node"
 MEMINFO = "/proc/meminfo"
+_CPUS = "/sys/devices/system/cpu"
+_OTHER = re.compile(r"node[1-9][0-9]*")
 _HUGE = "/sys/kernel/mm/hugepages"
-_MAX_NODE = 1 << 12
+_MAX_NODE = (1 << 10) - 1  # no kernel is built for more (NODES_SHIFT is 10 at most today)
 _MAX_KB = 1 << 50
 _LINE = re.compile(r"(?:Node\s+\d+\s+)?([A-Za-z_()]+):\s*([0-9]+)\s*(kB)?")
 NodeKind = Literal["cpu", "memory", "gpu", "empty"]
@@ -54,8 +56,7 @@ def meminfo(root: Sysroot, path: str) -> dict[str, int]:
 
 
 def _nodes(root: Sysroot, total: int | None, online: int | None, notes: Notes) -> tuple[NumaNode, ...] | None:
-    numbers = [integer(name[4:], 0, _MAX_NODE) for name in root.entries(NODES) or () if name.startswith("node")]
-    ids = sorted(number for number in numbers if number is not None)
+    ids = node_ids(root)
     if not ids:
         return _uniform(root, total, online, notes)
     notes.source("memory.numa_nodes", f"{NODES}/node*/{{meminfo,cpumap,distance}}")
@@ -63,10 +64,30 @@ def _nodes(root: Sysroot, total: int | None, online: int | None, notes: Notes) -
     return tuple(_node(root, number, len(ids), gpus, notes) for number in ids)
 
 
+def node_ids(root: Sysroot) -> tuple[int, ...]:
+    """The nodes online, by the kernel's list and by the folders: what only one of them has was lost in copying."""
+    listed = cpu_list(root.text(f"{NODES}/online")) or 0
+    numbers = (integer(name[4:], 0, _MAX_NODE) for name in root.entries(NODES) or () if name.startswith("node"))
+    folders = members(number for number in numbers if number is not None)
+    return tuple(each(folders | listed if listed.bit_length() <= _MAX_NODE + 1 else folders))
+
+
 def _uniform(root: Sysroot, total: int | None, online: int | None, notes: Notes) -> tuple[NumaNode, ...] | None:
-    """A kernel built without NUMA has no node folder; it treats all memory as its node 0 (Documentation/mm/numa.rst)."""
+    """A kernel built without NUMA has no node folder; it treats all memory as its node 0 (Documentation/mm/numa.rst).
+
+    CPUs of a kernel with NUMA have a link to their node: where that is another than node 0, the folder was not copied.
+    """
     if root.exists(NODES) or (total is None and online is None):
         notes.gap("memory.numa_nodes", f"{NODES}: {'no nodeN in it' if root.exists(NODES) else 'missing'}")
+        return None
+    told = [
+        f"{_CPUS}/cpu{cpu}/{name}"
+        for cpu in each(online or 0)
+        for name in root.entries(f"{_CPUS}/cpu{cpu}") or ()
+        if _OTHER.fullmatch(name)
+    ]
+    if told:
+        notes.gap("memory.numa_nodes", f"{NODES}: missing, but there is {told[0]}")
         return None
     notes.source("memory.numa_nodes", f"no {NODES}: one node with all CPUs and all memory, as a kernel without NUMA has")
     return (NumaNode(id=0, kind="cpu", memory_bytes=total, cpu_list=None if online is None else as_list(online)),)

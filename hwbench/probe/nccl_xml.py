@@ -65,6 +65,7 @@ def _contradictory(root: Node) -> bool:
 
 def _leaves(cpu: Node, number: int) -> Iterator[_Leaf]:
     node = whole(cpu.attributes.get("numaid", ""))
+    node = None if node is None or node < 0 else node  # NCCL writes the kernel's -1, which is no node (virtual machines)
     cpus = list_of_mask(cpu.attributes.get("affinity", ""))
     pending: list[tuple[Node, tuple[str, ...]]] = [(child, ()) for child in cpu.children]
     order = 0
@@ -140,6 +141,8 @@ def _links(pci: Node, fact: str, source: str, gaps: list[tuple[str, str]]) -> It
     own = pci_address(pci.attributes.get("busid", ""))
     gpu = pci.at("gpu")
     for index, link in enumerate(gpu.children if gpu else ()):
+        if link.name == "c2c":  # chip to chip, Grace to Hopper or Blackwell: always to the CPU of the same module
+            yield Link(kind="c2c", index=index, active=True, remote="cpu", count=whole(link.attributes.get("count", "1")) or 1)
         if link.name not in ("nvlink", "xgmi"):
             continue
         target = pci_address(link.attributes.get("target", ""))
@@ -166,7 +169,7 @@ def _untold(gpus: tuple[Accelerator, ...], source: str) -> GapPairs:
     gaps = [("devices", f"{source}: a NCCL topology tells of no model name, memory or clock")]
     if not gpus:
         gaps.append(("devices", f"{source}: holds no GPU"))
-    if not any(gpu.links for gpu in gpus):
+    if not any(link.kind != "c2c" for gpu in gpus for link in gpu.links):
         gaps.append(("devices.*.links", f"{source}: lists no NVLinks; NCCL asks the driver for them when it starts"))
     return tuple(gaps)
 

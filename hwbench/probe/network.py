@@ -1,7 +1,7 @@
 """Network interfaces and RDMA adapters (InfiniBand, RoCE, Omni-Path, EFA).
 
-Documentation/ABI/testing/sysfs-class-net (`speed` in Mbit/s, -1 or an error while the link is down) and
-Documentation/ABI/stable/sysfs-class-infiniband (`rate` as "400 Gb/sec (4X NDR)").
+Documentation/ABI/testing/sysfs-class-net (`speed` in Mbit/s, -1 or an error while the link is down; kernels before 3.x print that -1 as
+the 16 or 32 bits that it has in them) and Documentation/ABI/stable/sysfs-class-infiniband (`rate` as "400 Gb/sec (4X NDR)").
 """
 
 import re
@@ -16,6 +16,7 @@ from .pci import driver, numa_node, pci_address
 INTERFACES = "/sys/class/net"
 RDMA = "/sys/class/infiniband"
 _MAX_MBIT = 100_000_000
+_UNKNOWN_MBIT = 0xFFFF
 _RATE = re.compile(r"([0-9]{1,6}(?:\.[0-9]{1,3})?) Gb/sec(?: \((.*)\))?")
 # ARPHRD_* of include/uapi/linux/if_arp.h
 _TYPES = {"1": "ethernet", "32": "infiniband", "772": "loopback", "768": "tunnel", "776": "tunnel", "778": "tunnel", "65534": "tunnel"}
@@ -32,7 +33,12 @@ def _interfaces(root: Sysroot, notes: Notes) -> tuple[NetworkInterface, ...] | N
         notes.gap("network.interfaces", root.why(INTERFACES))
         return None
     notes.source("network.interfaces", f"{INTERFACES}/*/{{speed,operstate,device}}")
-    return tuple(_interface(root, name, notes) for name in names if root.entries(f"{INTERFACES}/{name}") is not None)
+    return tuple(_interface(root, name, notes) for name in names if _is_interface(root, f"{INTERFACES}/{name}"))
+
+
+def _is_interface(root: Sysroot, path: str) -> bool:
+    """A folder, or a link whose folder was not copied; `bonding_masters` is a file among them."""
+    return root.entries(path) is not None or (root.link_name(path) is not None and root.real(path) is None)
 
 
 def _interface(root: Sysroot, name: str, notes: Notes) -> NetworkInterface:
@@ -44,6 +50,7 @@ def _interface(root: Sysroot, name: str, notes: Notes) -> NetworkInterface:
     if state is None:
         notes.gap(f"{fact}.operational_state", root.why(f"{folder}/operstate"))
     mbit = integer(root.text(f"{folder}/speed"), 1, _MAX_MBIT)
+    mbit = None if mbit == _UNKNOWN_MBIT else mbit
     if mbit is None and root.exists(f"{folder}/device"):
         notes.gap(f"{fact}.bandwidth_bytes_per_s", _speedless(root, folder, state))
     return NetworkInterface(

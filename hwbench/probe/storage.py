@@ -1,6 +1,7 @@
 """Disks: NVMe controllers, and every block device that is one (no partition, loop, RAM disk or device-mapper volume)."""
 
 import re
+from collections.abc import Iterator
 
 from hwbench.core.inventory import BlockDevice, NvmeDevice, Storage
 
@@ -10,12 +11,13 @@ from ._sysroot import Sysroot
 from .pci import numa_node, pci_address
 
 NVME = "/sys/class/nvme"
+SUBSYSTEMS = "/sys/class/nvme-subsystem"
 BLOCK = "/sys/block"
 _SECTOR_BYTES = 512  # of `size`, whatever the disk's own sector is (Documentation/ABI/stable/sysfs-block)
 _MAX_SECTORS = 1 << 50
 _VIRTUAL = re.compile(r"(loop|ram|zram|dm-|md|sr|fd|nbd|nvme\d+c\d+n)\d*")
 _CONTROLLER = re.compile(r"nvme\d+")
-_NAMESPACE = re.compile(r"(nvme\d+)(?:c\d+)?n\d+")
+_NAMESPACE = re.compile(r"nvme(\d+)(?:c(\d+))?n\d+")
 # A part of the device's path in sysfs that tells how the disk is attached.
 _TRANSPORTS = {
     "/usb": "usb", "/ata": "sata", "/end_device-": "sas", "/virtio": "virtio", "/nvme": "nvme", "/mmc": "mmc",
@@ -33,13 +35,43 @@ def _nvme(root: Sysroot, notes: Notes) -> tuple[NvmeDevice, ...] | None:
     if names is not None:
         notes.source("storage.nvme", f"{NVME}/*")
         return tuple(_controller(root, f"{NVME}/{name}", name, notes) for name in names if _CONTROLLER.fullmatch(name))
-    blocks = root.entries(BLOCK)
-    if blocks is None:
-        notes.gap("storage.nvme", root.why(NVME))
-        return None
-    notes.source("storage.nvme", f"{BLOCK}/nvme*/device (no {NVME})")
-    found = {match[1]: f"{BLOCK}/{name}/device" for name in blocks if (match := _NAMESPACE.fullmatch(name))}
-    return tuple(_controller(root, folder, name, notes) for name, folder in found.items())
+    found = {name: folder for subsystem in root.entries(SUBSYSTEMS) or () for name, folder in _inside(root, f"{SUBSYSTEMS}/{subsystem}")}
+    source = f"{SUBSYSTEMS}/*/nvme* (no {NVME})"
+    if not found:
+        blocks = root.entries(BLOCK)
+        if blocks is None:
+            notes.gap("storage.nvme", root.why(NVME))
+            return None
+        found = {name: folder for block in blocks for name, folder in _of_block(root, block)}
+        source = f"{BLOCK}/nvme*/device (no {NVME})"
+    notes.source("storage.nvme", source)
+    return tuple(_controller(root, found[name], name, notes) for name in sorted(found))
+
+
+def _inside(root: Sysroot, folder: str) -> Iterator[tuple[str, str]]:
+    """The controllers in the folder of a subsystem, with their folders."""
+    for name in root.entries(folder) or ():
+        if _CONTROLLER.fullmatch(name):
+            yield name, f"{folder}/{name}"
+
+
+def _of_block(root: Sysroot, block: str) -> Iterator[tuple[str, str]]:
+    """The controllers of a namespace: its device is the one that it has, or with multipath the subsystem that may have several."""
+    controller = _controller_of(block)
+    if controller is None:
+        return
+    folder = f"{BLOCK}/{block}/device"
+    of_subsystem = tuple(_inside(root, folder))
+    if of_subsystem:
+        yield from of_subsystem
+    elif not (root.link_name(folder) or "").startswith("nvme-subsys"):
+        yield controller, folder
+
+
+def _controller_of(namespace: str) -> str | None:
+    """'nvme1' of 'nvme1n1' and of 'nvme0c1n1', which is subsystem 0 by way of controller 1; None for other block devices."""
+    match = _NAMESPACE.fullmatch(namespace)
+    return None if match is None else f"nvme{match[2] or match[1]}"
 
 
 def _controller(root: Sysroot, folder: str, name: str, notes: Notes) -> NvmeDevice:
@@ -65,7 +97,7 @@ def _controller(root: Sysroot, folder: str, name: str, notes: Notes) -> NvmeDevi
 
 def _namespaces(root: Sysroot, folder: str, name: str, notes: Notes) -> int | None:
     """All namespaces together; with multipath they hang below the subsystem and the controller has only hidden paths (nvme0c0n1)."""
-    spaces = [entry for entry in root.entries(folder) or () if (match := _NAMESPACE.fullmatch(entry)) and match[1] == name]
+    spaces = [entry for entry in root.entries(folder) or () if _controller_of(entry) == name]
     sizes = [_size(root, f"{folder}/{space}") for space in spaces]
     for space in (space for space, size in zip(spaces, sizes, strict=True) if size is None):
         notes.gap(f"storage.nvme.{name}.size_bytes", root.why(f"{folder}/{space}/size"))

@@ -153,7 +153,7 @@ def _nvidia_device(label: str, table: Table, fact: str, source: str, gaps: list[
     if cpus is None or not _CPU_LIST.match(cpus):
         gaps.append((f"{fact}.cpu_list", f"{source}: {said.format(cpus or 'nothing')}"))
         cpus = None
-    if node is None or whole(node) is None:
+    if _node(node) is None:
         gaps.append((f"{fact}.numa_node", f"{source}: {said.format(node or 'nothing')}"))
     return Accelerator(
         label=label,
@@ -161,9 +161,14 @@ def _nvidia_device(label: str, table: Table, fact: str, source: str, gaps: list[
         index=device.index,
         vendor=device.vendor,
         cpu_list=cpus,
-        numa_node=whole(node) if node else None,
-        memory_numa_node=whole(known.get("GPU NUMA ID", "")),
+        numa_node=_node(node),
+        memory_numa_node=_node(known.get("GPU NUMA ID")),
     )
+
+
+def _node(text: str | None) -> int | None:
+    """A NUMA node's number; None for several, for N/A, and for the kernel's -1, which is no node."""
+    return int(text) if text and text.isascii() and text.isdigit() else None
 
 
 def _symmetric(table: Table, meaning: str, source: str, name: str, gaps: list[tuple[str, str]]) -> Matrix:

@@ -25,7 +25,7 @@ def small_tree(root: Path) -> Path:
         "proc/loadavg": "3.00 1.00 1.00 1/10 5",
         "proc/self/status": "Cpus_allowed_list:\t0-3",
         "proc/self/cgroup": "0::/",
-        "proc/self/mountinfo": "30 20 0:26 /x /sys/fs/cgroup rw - cgroup2 cgroup2 rw",
+        "proc/self/mountinfo": "30 20 0:26 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw",
         "sys/fs/cgroup/cgroup.controllers": "cpu memory",
         "sys/fs/cgroup/cgroup.events": "populated 1",
         "sys/fs/cgroup/cpu.max": "50000 100000",

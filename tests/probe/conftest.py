@@ -301,6 +301,7 @@ def container_v1() -> Machine:
         "sys/fs/cgroup/cpu set/cpu.cfs_quota_us": "50000",
         "sys/fs/cgroup/cpu set/cpu.cfs_period_us": "100000",
         "sys/fs/cgroup/memory/memory.limit_in_bytes": str(1 << 30),
+        "sys/fs/cgroup/memory/memory.stat": f"cache 4096\nrss 8192\nhierarchical_memory_limit {1 << 30}\ntotal_cache 4096\n",
         "sys/fs/cgroup/cpuset/cpuset.effective_cpus": "0-1",
         "proc/1/cgroup": "4:cpu,cpuacct:/docker/ab\n",
     }
@@ -441,7 +442,7 @@ def riscv() -> Machine:
         "cpu.model": "sifive,u74-mc",
         "cpu.vendor": "0x489",
         "cpu.architecture": "riscv64",
-        "cpu.isa": ["rv64imafdcv_zba_zbb"],
+        "cpu.isa": ["rv64imafdcv_zba_zbb", "rv64imafdcv", "rv64", *"imafdcv", "zba", "zbb"],
         "cpu.isa_highlights": ["RVV"],
         "cpu.physical_cores": 4,
     }
