@@ -194,7 +194,7 @@ def _model(config: Config) -> "nn.Module":
 
 def build(config: Config, context: Context) -> Training:
     """The model on the device and a batch of token ids drawn over the whole vocabulary."""
-    from . import _training
+    from . import _tasks, _training
     from ._moe_blocks import balance_loss
 
     def loss(module: "nn.Module", *inputs: "Tensor") -> "Tensor":
@@ -202,7 +202,7 @@ def build(config: Config, context: Context) -> Training:
         return _training.token_loss(module, *inputs) + config.balance * balance_loss(module)
 
     cost(config, context.dtype)
-    return _training.training(config, context, model=_model, inputs=_training.next_token_batch, loss=loss)
+    return _training.training(config, context, model=_model, task=_tasks.NEXT_TOKEN, loss=loss)
 
 
 WORKLOAD: Final = Workload(kind="training", config=Config, cost=cost, build=build)

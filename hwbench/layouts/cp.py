@@ -83,7 +83,16 @@ def split(step: Step, mesh: DeviceMesh, layout: Layout) -> Step:
             module.attend = attend
         if hasattr(module, "held"):
             module.held = (here, length)
-    step = replace(step, inputs=tuple(x.index_select(1, here) for x in step.inputs))
+    whole, renew = step.inputs, step.renew
+    mine = tuple(x.index_select(1, here) for x in whole)
+
+    def renewed() -> None:
+        if renew is not None:
+            renew()
+            for share, x in zip(mine, whole, strict=True):
+                share.copy_(x.index_select(1, here))
+
+    step = replace(step, inputs=mine, renew=renewed if renew is not None else None)
     return step if layout.dp > 1 or layout.fsdp > 1 else averaged(step, mesh, layout)
 
 

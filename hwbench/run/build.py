@@ -14,9 +14,9 @@ from hwbench.core import registry
 from hwbench.core.layout import Layout, parse_layout
 from hwbench.core.parallel import MESH_AXES, SPLIT_ORDER, Split, Step
 from hwbench.core.record import Case
-from hwbench.core.workload import Check, Context, Training, Workload
+from hwbench.core.workload import Check, Context, Evaluation, Training, Workload
 
-from . import compiling
+from . import compiling, evaluating
 from .cases import config_of_rank
 from .stepping import accumulated, training_step
 
@@ -31,6 +31,10 @@ class Built:
     run: Callable[[], object]
     check: Callable[[], Check]
     training: bool
+    renew: Callable[[], None] | None = None
+    """Lays the next batch where the step finds it; None where it repeats one."""
+    evaluate: Callable[[], Evaluation] | None = None
+    """None for kernels."""
     warnings: tuple[str, ...] = ()
 
 
@@ -52,7 +56,14 @@ def build(case: Case, context: Context) -> Built:
     step = divide(undivided(built), layout, context.device)
     if case.compile:
         compiling.compile_modules(step.parts, context.device)
-    return Built(run=training_step(step, built.clip_norm), check=built.check, training=True, warnings=built.warnings)
+    return Built(
+        run=training_step(step, built.clip_norm),
+        check=built.check,
+        training=True,
+        renew=step.renew,
+        evaluate=partial(evaluating.evaluated, built, layout),
+        warnings=built.warnings,
+    )
 
 
 def undivided(training: Training) -> Step:
@@ -64,6 +75,7 @@ def undivided(training: Training) -> Step:
         loss=training.loss,
         optimizer=training.optimizer,
         passes=accumulated,
+        renew=training.renew,
     )
 
 
