@@ -9,7 +9,7 @@ from hwbench.core.summary import Summary, Throughput
 from . import _axes, _text
 from ._curves import Curve, Point, curves_figure, keys
 from ._plot import Plot, hover, titled
-from ._tables import Table, folded
+from ._tables import Table, folded, without_empty
 
 MOST_LINES: Final = 8
 """Lines that colours tell apart; the table has the others."""
@@ -30,7 +30,7 @@ def table(summary: Summary) -> Table:
     )  # fmt: skip
     columns = ("Workload", "Layout", "Settings", "Type, device", "Losses", "Batches", "First and last loss", "Evaluated", "On", "Run")
     made = Table("What the training steps learned", columns, cells, frozenset({4, 6}))
-    return folded(made, "Settings", "Type, device", "Batches", "On", "Run")
+    return folded(without_empty(made, "Run"), "Settings", "Type, device", "Batches", "On")
 
 
 def plot(summary: Summary) -> Plot | None:

@@ -3,7 +3,8 @@
 import csv as csv_module
 import io
 import math
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pytest
@@ -17,8 +18,13 @@ from hwbench.core.summary import Summary
 from hwbench.core.workload import EvaluatedOn, Evaluation
 from tests.made_runs import record, run
 from tests.made_summaries import demo, summary
+from tests.reports.test_browser import browser, problems
 from tests.reports.test_html import Page
 
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
+__all__ = ["browser"]  # a fixture
 LOSSES = tuple(9 * math.exp(-call / 90) for call in range(137))
 
 
@@ -83,7 +89,7 @@ def test_every_format_tells_losses_and_metrics() -> None:
     assert "perplexity 512, accuracy 12.3 %" in markdown.render(made)
     page = html.render(made)
     assert "of text never trained on" in page
-    assert 'id="learning"' in page
+    assert 'id="learned"' in page
     Page(page)
     console = Console(width=80, record=True, file=io.StringIO())
     console.print(summary_view(made))
@@ -101,7 +107,14 @@ def test_a_repetition_without_metrics_does_not_hide_those_of_the_first() -> None
     assert not any("first process" in gap for gap in row.gaps)
 
 
+@pytest.mark.heavy
+@pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (390, "dark")])
+def test_the_page_is_drawn_and_readable(browser: "Browser", width: int, scheme: str, tmp_path: Path) -> None:
+    several = shown(*(learned(config={"size": size, "batch": 8}) for size in range(4)), learned("batch", dtype="bf16"))
+    assert problems(browser, html.render(several), tmp_path, width, scheme=scheme) == []
+
+
 def test_records_from_before_have_no_section() -> None:
     page = html.render(demo())
-    assert 'id="learning"' not in page
+    assert 'id="learned"' not in page
     assert not table(demo()).rows
