@@ -60,7 +60,7 @@ def _figures(record: Record, row: Throughput) -> dict[str, Any]:
 
 def _about(figure: str, known: Mapping[str, Any]) -> dict[str, str]:
     """Metrics are nothing without what they are of."""
-    return {"data": str(known["evaluated_on"])} if figure in METRICS else {}
+    return {"data": known["evaluated_on"] or "unknown"} if figure in METRICS else {}
 
 
 def _heading(name: str, unit: str, meaning: str) -> Iterable[str]:
