@@ -62,7 +62,7 @@ def throughput(summary: Summary) -> Table:
     )  # fmt: skip
     marked = frozenset(index for index, row in enumerate(summary.throughput) if row.noisy or row.warnings)
     made = Table("Throughput of every case", columns, rows, frozenset(range(4, 16)), marked)
-    return folded(_without_empty(made, "Run"), "Settings", "Type, device", "MFU", "HFU", "Energy a step", "Loss", "Check")
+    return folded(without_empty(made, "Run"), "Settings", "Type, device", "MFU", "HFU", "Energy a step", "Loss", "Check")
 
 
 def by_run(summary: Summary) -> Table:
@@ -115,7 +115,7 @@ def roofs(summary: Summary) -> Table:
     ]  # fmt: skip
     columns = ("Ceiling", "Layout", "Ranks", "Device", "Rate", "Measured by", "Run")
     made = Table("Measured ceilings", columns, tuple(sorted(rows)), frozenset({2, 4}))
-    return folded(_without_empty(made, "Run"), "Device")
+    return folded(without_empty(made, "Run"), "Device")
 
 
 def verified(summary: Summary) -> Table:
@@ -131,7 +131,7 @@ def verified(summary: Summary) -> Table:
     )  # fmt: skip
     columns = ("Workload", "Settings", "Layout", "Type", "Predicted", "Measured", "Error", "Predicted limit", "Run")
     made = Table("Training steps predicted from the measured ceilings alone", columns, rows, frozenset({4, 5, 6}))
-    return folded(_without_empty(made, "Run"), "Settings", "Type")
+    return folded(without_empty(made, "Run"), "Settings", "Type")
 
 
 def _threads(count: int) -> str:
@@ -149,7 +149,7 @@ def scaling(summary: Summary) -> Table:
     )  # fmt: skip
     columns = ("Workload", "Layout", "Settings", "Type, device", "Ranks", "Speed-up", "Efficiency (interval)", "Run")
     made = Table("Scaling against one rank", columns, rows, frozenset({4, 5, 6}))
-    return folded(_without_empty(made, "Run"), "Settings", "Type, device")
+    return folded(without_empty(made, "Run"), "Settings", "Type, device")
 
 
 def not_measured(summary: Summary) -> Table:
@@ -158,10 +158,10 @@ def not_measured(summary: Summary) -> Table:
     for lost in summary.not_measured:
         cases.setdefault((lost.outcome, lost.reason, lost.run if len(summary.runs) > 1 else ""), []).append(lost.case)
     rows = tuple((named(names), outcome, reason, run) for (outcome, reason, run), names in cases.items())
-    return _without_empty(Table("What was not measured, and why", ("Cases", "Outcome", "Reason", "Run"), rows), "Run")
+    return without_empty(Table("What was not measured, and why", ("Cases", "Outcome", "Reason", "Run"), rows), "Run")
 
 
-def _without_empty(table: Table, name: str) -> Table:
+def without_empty(table: Table, name: str) -> Table:
     """The table without this last column, where no cell of it says anything."""
     if table.columns[-1] != name or any(row[-1] for row in table.rows):
         return table

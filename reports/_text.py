@@ -4,6 +4,7 @@ from typing import Final
 
 from hwbench.core.summary import Interval, Roof, Scaling, Throughput
 from hwbench.core.units import UNKNOWN, format_bytes, format_fraction, format_rate, format_seconds, significant
+from hwbench.core.workload import EvaluatedOn
 
 TOO_WIDE: Final = "too wide"
 
@@ -75,6 +76,24 @@ def loss(row: Throughput) -> str:
     if row.first_loss is None or row.last_loss is None:
         return UNKNOWN
     return f"{row.first_loss:.4g} → {row.last_loss:.4g}"
+
+
+EVALUATED_ON: Final[dict[EvaluatedOn | None, str]] = {
+    "held_out": "of text never trained on",
+    "new": "of new pieces of the text",
+    "batch": "of its own batch, learned by heart",
+}
+
+
+def metrics(row: Throughput) -> str:
+    """How good the model was after the last sample, and of what: 'perplexity 512, accuracy 18.4 %'; a dash where nobody knows."""
+    if not row.metrics:
+        return UNKNOWN
+    return ", ".join(f"{name} {_metric(name, value)}" for name, value in row.metrics.items())
+
+
+def _metric(name: str, value: float) -> str:
+    return significant(value) if name in ("perplexity", "bleu") else format_fraction(value)
 
 
 def variant(row: Throughput | Scaling, *, several_runs: bool = False) -> str:

@@ -7,8 +7,9 @@ from typing import Any, Final
 import msgspec
 
 from hwbench.core.summary import Report, Summary, Throughput
+from hwbench.core.workload import METRICS
 
-_LEFT_OUT: Final = ("samples_s", "processes_s", "step_interval_s", "warnings", "gaps", "ranks", "split")
+_LEFT_OUT: Final = ("samples_s", "processes_s", "step_interval_s", "warnings", "gaps", "ranks", "split", "losses", "metrics")
 _SPLIT: Final = ("compute_s", "exposed_communication_s", "bubble_s", "other_s")
 
 
@@ -27,6 +28,7 @@ def _columns() -> list[str]:
         "step_low_s",
         "step_high_s",
         *_SPLIT,
+        *METRICS,
         "warnings",
         "gaps",
     ]
@@ -39,6 +41,7 @@ def _row(row: Throughput) -> dict[str, Any]:
         plain |= {"step_low_s": row.step_interval_s.low, "step_high_s": row.step_interval_s.high}
     if row.split is not None:
         plain |= {name: getattr(row.split, name) for name in _SPLIT}
+    plain |= {name: row.metrics.get(name) for name in METRICS}
     return {name: _harmless(value) if isinstance(value, str) else value for name, value in msgspec.to_builtins(plain).items()}
 
 

@@ -6,7 +6,7 @@ from typing import Final
 
 from hwbench.core.summary import Report, Summary
 
-from . import _ceilings_tables, _figure_against, _figure_layouts, _figure_sweeps, _fleet, _machine, _tables
+from . import _ceilings_tables, _figure_against, _figure_layouts, _figure_learning, _figure_sweeps, _fleet, _machine, _tables
 from ._tables import Table
 
 _SPECIAL: Final = re.compile(r"([\\`*_{}\[\]<>#|~$@!&])")
@@ -48,6 +48,7 @@ def _sections(summary: Summary) -> Iterator[tuple[str, list[Table]]]:
     yield "Nodes", list(_fleet.tables(summary))
     yield "Throughput", [_tables.throughput(summary), _tables.by_run(summary), _tables.row_notes(summary)]
     yield "Layouts", [_figure_layouts.table(summary)]
+    yield "Learning", [_figure_learning.table(summary)]
     yield "Sweeps", list(_figure_sweeps.tables(summary))
     yield "Measured ceilings", [_tables.roofs(summary), *_ceilings_tables.tables(summary.ceilings)]
     yield "Scaling", [_tables.scaling(summary)]

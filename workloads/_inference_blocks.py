@@ -39,7 +39,7 @@ class Served(NamedTuple):
         places = torch.arange(start, start + tokens.shape[1], device=tokens.device)
         for part in self.model.modules():
             if hasattr(part, "held"):
-                part.held = (places, self.caches[0].keys.shape[2])  # type: ignore[assignment]  # an attribute, not a parameter
+                part.held = {len(places): (places, self.caches[0].keys.shape[2])}  # type: ignore[assignment]  # an attribute, not a parameter
         for layer, cache in zip(self.model.layers, self.caches, strict=True):
             layer.attention.attend = _attend(cache, start)  # type: ignore[union-attr]
         x = self.model.embed(tokens)

@@ -1,55 +1,58 @@
 """How good a trained model is, by torchmetrics: perplexity of language models, accuracy and its like of classifiers, BLEU of translations.
 
-Needs the extra `metrics` (docs/dependencies.md); nothing that is timed does.
+Nothing that is timed needs it. Sums stay on the rank: torchmetrics would add up those of all ranks by itself.
 """
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
 from hwbench.core.errors import UnavailableError
-from hwbench.core.value import Value
 
 if TYPE_CHECKING:
     from types import ModuleType
 
-
-class Classified(Value):
-    """Scores of a classifier, each 0..1: accuracy over all samples, the others as means over classes (macro)."""
-
-    accuracy: float
-    precision: float
-    recall: float
-    f1: float
+Answers = Iterable[tuple[Tensor, Tensor]]
+"""Logits and the int64 targets that they were for, a batch at a time."""
 
 
 def _library() -> "ModuleType":
     try:
-        from torchmetrics import functional
-    except ImportError as error:
-        raise UnavailableError("evaluation needs torchmetrics, which is not installed", hint="pip install 'hwbench[metrics]'") from error
-    return functional
+        import torchmetrics
+    except Exception as error:  # a broken installation is no more than a missing one
+        raise UnavailableError(f"torchmetrics can't be imported: {error}", hint="pip install torchmetrics") from error
+    return torchmetrics
 
 
-def perplexity(logits: Tensor, targets: Tensor) -> float:
-    """exp of the mean cross entropy of int64 targets (b, s) under logits (b, s, V); V where a model knows nothing."""
-    return float(_library().text.perplexity(logits.float(), targets))
+def token_scores(answers: Answers, vocabulary: int) -> dict[str, float]:
+    """Perplexity and accuracy of logits (b, n, V) for targets (b, n).
+
+    Perplexity is exp of the mean cross entropy over the whole vocabulary: V where a model knows nothing. Sequences are scored one by
+    one, so that no second copy of a batch's logits is made.
+    """
+    library: Any = _library()
+    perplexity = library.text.Perplexity(sync_on_compute=False)
+    accuracy = library.classification.MulticlassAccuracy(vocabulary, average="micro", validate_args=False, sync_on_compute=False)
+    for logits, targets in answers:
+        for metric in (perplexity, accuracy):
+            metric.to(logits.device)
+        for row, wanted in zip(logits, targets, strict=True):
+            perplexity.update(row.float().unsqueeze(0), wanted.unsqueeze(0))
+            accuracy.update(row.argmax(-1), wanted)
+    return {"perplexity": float(perplexity.compute()), "accuracy": float(accuracy.compute())}
 
 
-def classified(logits: Tensor, targets: Tensor) -> Classified:
-    """Scores of the likeliest class of logits (n, classes) against int64 targets (n,)."""
-    scores, classes = _library().classification, logits.shape[-1]
+def class_scores(logits: Tensor, targets: Tensor) -> dict[str, float]:
+    """Scores of the likeliest class of logits (n, classes) against targets (n,): accuracy over samples, the others means over classes."""
+    scores, classes = _library().functional.classification, logits.shape[-1]
 
     def score(name: str, average: str) -> float:
-        return float(getattr(scores, f"multiclass_{name}")(logits, targets, num_classes=classes, average=average))
+        return float(getattr(scores, f"multiclass_{name}")(logits.float(), targets, num_classes=classes, average=average))
 
-    return Classified(
-        accuracy=score("accuracy", "micro"),
-        precision=score("precision", "macro"),
-        recall=score("recall", "macro"),
-        f1=score("f1_score", "macro"),
-    )
+    found = {"accuracy": score("accuracy", "micro"), "precision": score("precision", "macro"), "recall": score("recall", "macro")}
+    return found | {"f1": score("f1_score", "macro")}
 
 
 def bleu(found: Tensor, wanted: Tensor) -> float:
@@ -58,7 +61,7 @@ def bleu(found: Tensor, wanted: Tensor) -> float:
     def sentences(ids: Tensor) -> list[str]:
         return [" ".join(map(str, row)) for row in ids.tolist()]
 
-    return float(_library().text.bleu_score(sentences(found), [[text] for text in sentences(wanted)]))
+    return float(_library().functional.text.bleu_score(sentences(found), [[text] for text in sentences(wanted)]))
 
 
 def translated(model: nn.Module, source: Tensor, begin: Tensor, length: int) -> Tensor:

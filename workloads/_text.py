@@ -47,8 +47,9 @@ def _text() -> str:
 
 
 def held_out(vocabulary_size: int, length: int) -> Tensor:
-    """The text's last tenth as sequences of `length` ids, one behind the other: (rows, length), on the CPU."""
+    """The text's last tenth in sequences of `length` ids, one behind the other: (rows, length), on the CPU; one where it has fewer."""
     ids = tokens()[_split() :].clamp(max=vocabulary_size - 1)
+    length = min(length, len(ids))
     return ids[: len(ids) // length * length].view(-1, length)
 
 

@@ -7,8 +7,9 @@ scaled by LOSS_SCALE from the loss on and scaled back in fp32 by the optimizer, 
 
 import copy
 import functools
+import itertools
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar
 
 import msgspec
@@ -18,9 +19,9 @@ from torch.distributed.tensor import DTensor
 from torch.utils.checkpoint import checkpoint
 
 from hwbench.core.value import Value
-from hwbench.core.workload import Check, Context, Predicted, Training
+from hwbench.core.workload import Check, Context, Evaluation, Training
 
-from . import _tensors, _text
+from . import _tasks, _tensors
 from ._count import Recompute
 from ._losses import cross_entropy
 
@@ -35,6 +36,9 @@ WARM_UP_STEPS, DECAY_STEPS = 100, 10_000
 
 CLIP_NORM = 1.0
 
+_BATCH_STRIDE = 1_000_003
+"""Between the seeds of a rank's batches: more than there are ranks, so that no two ranks get the same one."""
+
 CHECK_SIZES = {"micro_batch": 1, "layers": 2, "seq_len": 64, "source_len": 64, "target_len": 64, "vocabulary": 8192, "accumulation": 1}
 """The largest sizes a check works with: a float64 step on a CPU has to stay cheap beside what is measured."""
 
@@ -44,12 +48,11 @@ def training(
     context: Context,
     *,
     model: Callable[[C], nn.Module],
-    inputs: Callable[[C, torch.device], tuple[Tensor, ...]],
+    task: _tasks.Task,
     loss: Callable[..., Tensor],
-    predicted: Predicted = "all",
     warnings: tuple[str, ...] = (),
 ) -> Training:
-    """The step of `model(config)` on this rank's own `inputs(config, device)`.
+    """The step of `model(config)` on this rank's own batch of the task; of the text, on a new one whenever it is renewed.
 
     Weights are drawn from the context's seed, so they are equal on all ranks; data from seed + rank; dropout masks follow the data's draws.
     """
@@ -61,18 +64,51 @@ def training(
         loss = functools.partial(scaled_loss, loss)
     torch.manual_seed(context.seed + context.rank)
     micro_batches = context.micro_batches * getattr(config, "accumulation", 1)
-    drawn = [inputs(config, context.device) for _ in range(micro_batches)]
+    inputs = _drawn(task, config, context, micro_batches)
+    text = getattr(config, "distribution", "") == "text"
     return Training(
         module=module,
-        inputs=tuple(torch.cat(parts) for parts in zip(*drawn, strict=True)),
+        inputs=inputs,
         accumulation=micro_batches,
         loss=loss,
         optimizer=functools.partial(adamw, scale=scale),
         clip_norm=CLIP_NORM * scale,
-        predicted=predicted,
+        predicted=task.predicted,
+        renew=_renewal(task, config, context, inputs, micro_batches) if text else None,
+        evaluate=lambda: _evaluation(task, config, context, module, None if text else [x.chunk(micro_batches) for x in inputs]),
         warnings=warnings,
-        check=lambda: _check(config, context, model, inputs, loss, dtype),
+        check=lambda: _check(config, context, model, task.draw, loss, dtype),
     )
+
+
+def _drawn(task: _tasks.Task, config: Any, context: Context, micro_batches: int) -> tuple[Tensor, ...]:
+    """A batch of the task for each micro-batch, one behind the other."""
+    drawn = [task.draw(config, context.device) for _ in range(micro_batches)]
+    return tuple(torch.cat(parts) for parts in zip(*drawn, strict=True))
+
+
+def _renewal(task: _tasks.Task, config: Any, context: Context, inputs: tuple[Tensor, ...], micro_batches: int) -> Callable[[], None]:
+    """What lays the next batch into `inputs`: by its number alone, so that ranks which share a model's work get the same."""
+    numbers = itertools.count(1)
+
+    def renew() -> None:
+        with _tasks.drawn_apart(context.device, context.seed + context.rank + next(numbers) * _BATCH_STRIDE):
+            for kept, new in zip(inputs, _drawn(task, config, context, micro_batches), strict=True):
+                kept.copy_(new)
+
+    return renew
+
+
+def _evaluation(task: _tasks.Task, config: Any, context: Context, module: nn.Module, own: Sequence[Sequence[Tensor]] | None) -> Evaluation:
+    """Scores without dropout: on the rank's `own` micro-batches, or where there are none on what the task keeps from training."""
+    training = module.training
+    module.eval()
+    try:
+        with torch.no_grad(), _tasks.drawn_apart(context.device, context.seed):
+            batches = list(task.unseen(config, context.device) if own is None else zip(*own, strict=True))
+            return Evaluation(metrics=task.scores(config, module, batches), data=task.data if own is None else "batch")
+    finally:
+        module.train(training)
 
 
 def weighted(model: Callable[[C], nn.Module], config: C, context: Context, dtype: torch.dtype) -> nn.Module:
@@ -111,26 +147,6 @@ def _check(
 def _loss_and_gradients(module: nn.Module, data: tuple[Tensor, ...], loss: Callable[..., Tensor]) -> tuple[Tensor, ...]:
     value = loss(module, *data)
     return (value, *torch.autograd.grad(value, list(module.parameters())))
-
-
-def next_token_batch(config: Any, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Tokens and the tokens that follow them, both int64 (micro_batch, seq_len), by the config's distribution."""
-    drawn = _text.sequences(config, config.seq_len + 1, device)
-    return drawn[:, :-1].contiguous(), drawn[:, 1:].contiguous()
-
-
-def pair_batch(config: Any, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
-    """Source tokens (micro_batch, source_len), target tokens and those that follow them (micro_batch, target_len), int64.
-
-    Of the text, the task is to say the source backwards, from its last word on; the vocabulary's last id begins it.
-    """
-    source = _text.sequences(config, config.source_len, device)
-    target = _text.sequences(config, config.target_len + 1, device)
-    if config.distribution == "text":
-        target[:, 0] = config.vocabulary - 1
-        said = min(config.source_len, config.target_len)
-        target[:, 1 : said + 1] = source.flip(1)[:, :said]
-    return source, target[:, :-1].contiguous(), target[:, 1:].contiguous()
 
 
 def token_loss(module: nn.Module, *inputs: Tensor) -> Tensor:

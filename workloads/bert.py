@@ -4,12 +4,11 @@ Source: Devlin et al. 2018 (arXiv 1810.04805). As in its own code the head predi
 loss is over all positions that have one. Without next-sentence prediction (RoBERTa, arXiv 1907.11692, found it of no use).
 """
 
-import functools
 from typing import TYPE_CHECKING, Final, Literal
 
 from hwbench.core.errors import UserError
 from hwbench.core.value import Value
-from hwbench.core.workload import Block, Context, Cost, Operator, Predicted, Training, Workload
+from hwbench.core.workload import Block, Context, Cost, Operator, Training, Workload
 
 from ._count import (
     INDEX_BYTES,
@@ -31,8 +30,7 @@ from ._count import (
 from ._layers import STATISTIC_BYTES, Layer, layer_block
 
 if TYPE_CHECKING:
-    import torch
-    from torch import Tensor, nn
+    from torch import nn
 
 _SEGMENTS = 2
 _STATISTICS = 2  # a layer norm keeps mean and reciprocal deviation of a row
@@ -205,31 +203,13 @@ def _model(config: Config) -> "nn.Module":
     return model
 
 
-def _masked_batch(config: Config, device: "torch.device") -> "tuple[Tensor, Tensor, Tensor]":
-    """Tokens (b, s), the m masked positions of each sequence (b, m), and the tokens that stood there.
-
-    The vocabulary's last id stands for [MASK]; all masked positions get it (the 80/10/10 rule of the paper costs no time).
-    """
-    import torch
-
-    from . import _text
-
-    b, s = config.micro_batch, config.seq_len
-    tokens = _text.sequences(config, s, device)
-    positions = torch.rand(b, s, device=device).argsort(dim=1)[:, : _masked(config)].sort(dim=1).values
-    return tokens.scatter(1, positions, config.vocabulary - 1), positions, tokens.gather(1, positions)
-
-
 def build(config: Config, context: Context) -> Training:
     """The model on the device and a batch of token ids drawn over the whole vocabulary, some of them masked."""
-    from . import _training
-    from ._heads import class_batch
+    from . import _tasks, _training
 
     cost(config, context.dtype)
-    masked = config.task == "mlm"
-    inputs = _masked_batch if masked else functools.partial(class_batch, classes=config.classes)
-    predicted: Predicted = "given" if masked else "first"
-    return _training.training(config, context, model=_model, inputs=inputs, loss=_training.token_loss, predicted=predicted)
+    task = _tasks.masking(_masked(config)) if config.task == "mlm" else _tasks.classifying(config.classes, "first")
+    return _training.training(config, context, model=_model, task=task, loss=_training.token_loss)
 
 
 WORKLOAD: Final = Workload(kind="training", config=Config, cost=cost, build=build)

@@ -3,7 +3,6 @@
 Sources: Radford et al. 2019 (GPT-2), Brown et al. 2020 (arXiv 2005.14165). Loss over all positions, gradient clipping, fused AdamW.
 """
 
-import functools
 from typing import TYPE_CHECKING, Final, Literal
 
 from hwbench.core.errors import UserError
@@ -118,22 +117,13 @@ def model(config: Config) -> "nn.Module":
 
 def build(config: Config, context: Context) -> Training:
     """The model on the device and a batch of token ids drawn over the whole vocabulary."""
-    from . import _training
-    from ._heads import class_batch
+    from . import _tasks, _training
 
     cost(config, context.dtype)
     classes = classes_of(config.head)
-    inputs = functools.partial(class_batch, classes=classes) if classes else _training.next_token_batch
+    task = _tasks.classifying(classes, "last") if classes else _tasks.NEXT_TOKEN
     said = warnings_of(config.head)
-    return _training.training(
-        config,
-        context,
-        model=model,
-        inputs=inputs,
-        loss=_training.token_loss,
-        predicted="last" if classes else "all",
-        warnings=said,
-    )
+    return _training.training(config, context, model=model, task=task, loss=_training.token_loss, warnings=said)
 
 
 WORKLOAD: Final = Workload(kind="training", config=Config, cost=cost, build=build)

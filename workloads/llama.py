@@ -3,7 +3,6 @@
 Source: Grattafiori et al. 2024 (arXiv 2407.21783), Meta's model code. Loss over all positions, gradient clipping, fused AdamW.
 """
 
-import functools
 from typing import TYPE_CHECKING, Final, Literal
 
 from hwbench.core.errors import UserError
@@ -117,22 +116,13 @@ def model(config: Config) -> "nn.Module":
 
 def build(config: Config, context: Context) -> Training:
     """The model on the device and a batch of token ids drawn over the whole vocabulary."""
-    from . import _training
-    from ._heads import class_batch
+    from . import _tasks, _training
 
     cost(config, context.dtype)
     classes = classes_of(config.head)
-    inputs = functools.partial(class_batch, classes=classes) if classes else _training.next_token_batch
+    task = _tasks.classifying(classes, "last") if classes else _tasks.NEXT_TOKEN
     said = warnings_of(config.head)
-    return _training.training(
-        config,
-        context,
-        model=model,
-        inputs=inputs,
-        loss=_training.token_loss,
-        predicted="last" if classes else "all",
-        warnings=said,
-    )
+    return _training.training(config, context, model=model, task=task, loss=_training.token_loss, warnings=said)
 
 
 WORKLOAD: Final = Workload(kind="training", config=Config, cost=cost, build=build)

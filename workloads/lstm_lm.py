@@ -87,10 +87,10 @@ def _model(config: Config) -> "nn.Module":
 
 def build(config: Config, context: Context) -> Training:
     """The model on the device and a batch of word ids drawn over the whole vocabulary."""
-    from . import _training
+    from . import _tasks, _training
 
     cost(config, context.dtype)
-    return _training.training(config, context, model=_model, inputs=_training.next_token_batch, loss=_training.token_loss)
+    return _training.training(config, context, model=_model, task=_tasks.NEXT_TOKEN, loss=_training.token_loss)
 
 
 WORKLOAD: Final = Workload(kind="training", config=Config, cost=cost, build=build)

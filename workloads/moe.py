@@ -196,7 +196,7 @@ def _model(config: Config) -> "nn.Module":
 
 def build(config: Config, context: Context) -> Training:
     """The model on the device and a batch of token ids drawn over the whole vocabulary."""
-    from . import _training
+    from . import _tasks, _training
 
     def loss(module: "nn.Module", *inputs: "Tensor") -> "Tensor":
         """Cross entropy and the weighted balancing loss."""
@@ -205,7 +205,7 @@ def build(config: Config, context: Context) -> Training:
         return _training.mean_cross_entropy(logits, inputs[-1]) + added
 
     cost(config, context.dtype)
-    return _training.training(config, context, model=_model, inputs=_training.next_token_batch, loss=loss)
+    return _training.training(config, context, model=_model, task=_tasks.NEXT_TOKEN, loss=loss)
 
 
 WORKLOAD: Final = Workload(kind="training", config=Config, cost=cost, build=build)

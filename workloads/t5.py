@@ -109,10 +109,10 @@ def _model(config: Config) -> "nn.Module":
 
 def build(config: Config, context: Context) -> Training:
     """The model on the device and a batch of pairs drawn over the whole vocabulary."""
-    from . import _training
+    from . import _tasks, _training
 
     cost(config, context.dtype)
-    return _training.training(config, context, model=_model, inputs=_training.pair_batch, loss=_training.token_loss)
+    return _training.training(config, context, model=_model, task=_tasks.TRANSLATION, loss=_training.token_loss)
 
 
 WORKLOAD: Final = Workload(kind="training", config=Config, cost=cost, build=build)

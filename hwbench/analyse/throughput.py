@@ -10,7 +10,7 @@ import msgspec
 
 from hwbench.core.record import Case, Measurement, Record, fault
 from hwbench.core.summary import Interval, Throughput
-from hwbench.core.workload import Check, Workload
+from hwbench.core.workload import Check, Evaluation, Workload
 
 from .ranks import lagging, shares, split
 from .statistics import interval, noise_warnings, relative_width
@@ -77,6 +77,7 @@ def _row(records: Sequence[Record], run: str, workload: Workload | None) -> Thro
     executed = _executed_fraction(first)
     flops, traffic = first.flops_per_step or 0.0, first.bytes_per_step or 0.0
     rate_per_s, rate_unit = _rate(kind, first, work_s)
+    scores = _evaluation(measured)
     row = Throughput(
         run=run,
         workload=case.workload,
@@ -116,10 +117,14 @@ def _row(records: Sequence[Record], run: str, workload: Workload | None) -> Thro
         last_loss=first.last_loss,
         check=_checks([m.check for m in measured]),
         energy_per_step_j=_energy(measured),
-        gaps=(*_not_told(first), *_no_energy(first)),
+        gaps=(*_not_told(first), *_no_energy(first), *scores.reasons),
         scaling=case.scaling,
         ranks=shares(measured),
         split=split(measured, step_time_s),
+        losses=first.losses,
+        batches=first.batches,
+        metrics=scores.metrics,
+        evaluated_on=scores.data,
     )
     return msgspec.structs.replace(row, warnings=_warnings(row, records, width))
 
@@ -141,6 +146,12 @@ def _no_energy(measured: Measurement) -> tuple[str, ...]:
     if not asked or measured.energy_per_step_j is not None:
         return ()
     return (f"no energy: {'; '.join(asked[0].reasons)}",)
+
+
+def _evaluation(measured: Sequence[Measurement]) -> Evaluation:
+    """That of the process that was evaluated; without one, the first's reason why not."""
+    made = [m.evaluation for m in measured if m.evaluation]
+    return next((one for one in made if one.metrics), made[0] if made else Evaluation(metrics={}))
 
 
 def _interval(medians: Sequence[float], samples: Sequence[float]) -> tuple[Interval | None, float | None]:

@@ -23,6 +23,7 @@ def _parts(summary: Summary) -> Iterator[RenderableType]:
     yield Text(summary.title, style="bold")
     for heading, table in (
         ("Throughput", _throughput(summary)),
+        ("Loss and evaluation", _learning(summary)),
         ("Measured ceilings", _roofs(summary)),
         ("Scaling against one rank", _scaling(summary)),
         ("Prediction against measurement", _verified(summary)),
@@ -42,6 +43,20 @@ def _throughput(summary: Summary) -> RenderableType | None:
     ]
     styles = ["yellow" if row.noisy else "" for row in summary.throughput]
     return _table(("case", "rate", "step", "spread", "of roof"), rows, styles)
+
+
+def _learning(summary: Summary) -> RenderableType | None:
+    """The first metric of each training step is the one to judge it by; a star where it is of a batch learned by heart."""
+    rows = [
+        (
+            f"{row.workload} {row.label}",
+            "–" if row.first_loss is None or row.last_loss is None else f"{row.first_loss:.3g} → {row.last_loss:.3g}",
+            next((f"{name} {significant(value)}{'*' * (row.evaluated_on == 'batch')}" for name, value in row.metrics.items()), "–"),
+        )
+        for row in summary.throughput
+        if row.losses or row.metrics
+    ]
+    return _table(("case (*: of its own batch, learned by heart)", "loss", "evaluated"), rows)
 
 
 def _rate(row: Throughput) -> str:

@@ -1,4 +1,4 @@
-"""Write a run in another tool's format: pytest-benchmark, CSV, Parquet or OpenMetrics."""
+"""Write a run for another tool: JSON Lines, CSV, Parquet, OpenMetrics or pytest-benchmark."""
 
 import sys
 from pathlib import Path
@@ -7,7 +7,9 @@ import click
 
 from hwbench.core.errors import UserError
 
-FORMATS = ("pytest-benchmark", "csv", "parquet", "openmetrics")
+from .report import installed_workloads
+
+FORMATS = ("pytest-benchmark", "csv", "parquet", "jsonl", "openmetrics")
 
 
 @click.command()
@@ -18,19 +20,22 @@ FORMATS = ("pytest-benchmark", "csv", "parquet", "openmetrics")
 def command(run: str | None, format_: str, output: str, results: Path) -> None:
     """Write all samples of RUN (the newest by default) to FILE.
 
-    CSV and Parquet have a row a sample. A pytest-benchmark file holds one process: a run of several makes FILE-1, FILE-2 …, and
-    a run that was imported from pytest-benchmark comes back byte for byte.
+    CSV and Parquet have a row a sample, JSON Lines a record a line. All have the record's rates, shares of roofs (MFU, HFU), energy,
+    memory, losses and metrics beside it, and why one is unknown (docs/store.md). A pytest-benchmark file holds one process: a run of
+    several makes FILE-1, FILE-2 …, and a run that was imported from pytest-benchmark comes back byte for byte.
 
     \b
     hwbench export --format parquet --output samples.parquet
     hwbench export 20261120 --format pytest-benchmark --output base.json
+    hwbench export --format jsonl --output - | jq .figures.mfu_fraction
     hwbench export --format openmetrics --output /var/lib/node_exporter/hwbench.prom
     """
     from hwbench import store
+    from hwbench.analyse.figures import figures
     from hwbench.store import exporting
 
     read = store.read_run(store.find_run(results, run))
-    made = exporting.export(read, format_)
+    made = exporting.export(read, format_, figures(read, installed_workloads([read])))
     if output == "-":
         if len(made) > 1:
             raise UserError(f"{len(made)} processes make {len(made)} files, standard output is one", hint="give a file to --output")

@@ -76,6 +76,9 @@ INTERLEAVED = 3
 @click.option("--rdzv-endpoint", metavar="HOST:PORT", help="An address of node 0 that all of them reach, and a free port there.")
 @click.option("--profile", is_flag=True, help="Write a profiler's trace of an extra repeat of each case, and its costliest operators.")
 @click.option("--find-batch", is_flag=True, help="First find the largest batch of the case that fits into memory, and measure that.")
+@click.option(
+    "--train-steps", type=click.IntRange(min=1), help="Make at least so many calls of each training step, however long they take."
+)
 @click.option("--resume", is_flag=False, flag_value="", metavar="[RUN]", help="Complete a run (the newest): measure what is not done.")
 def command(
     workloads: tuple[str, ...],
@@ -99,6 +102,7 @@ def command(
     resume: str | None,
     profile: bool,
     find_batch: bool,
+    train_steps: int | None,
 ) -> None:
     """Measure WORKLOADs, or a suite, and write every sample to the results folder.
 
@@ -112,6 +116,7 @@ def command(
     hwbench run matmul --set m=512,1024 --dtype fp32 --dtype bf16
     hwbench run attention --set seq_len=128,512,2048 --set backend=all
     hwbench run llama --find-batch --profile --compile both
+    hwbench run gpt --set distribution=text --train-steps 300    see it learn: hwbench report shows the loss
     hwbench run ./mine.py --time-budget 1m
     hwbench run --resume
     """
@@ -126,17 +131,19 @@ def command(
         return
     names = (*workloads, *more)
     if resume is not None:
-        told = (names, suite, layouts, settings, dtypes, compiled, processes, world_size, scaling, profile, find_batch)
+        told = (names, suite, layouts, settings, dtypes, compiled, processes, world_size, scaling, profile, find_batch, train_steps)
         folder = _begun(results, resume, bare=not any(told))
     else:
         store.check_writable(results)
         plan = planned(names, suite, layouts, settings, dtypes, processes, time_budget, compiled)
         interleaved = processes is None and _are_several(layouts)
+        if train_steps and not any(cases.trains(entry) for entry in plan.entries):
+            raise UserError("--train-steps: none of the workloads is a training step", hint="for example hwbench run gpt")
         plan = _over_layouts(plan, world_size, scaling, interleaved=interleaved)
         if interleaved and case_time is None and plan.time_budget_s is None:
             case_time = schedule.FREE_SHARE_S / INTERLEAVED
         options = {"time_budget_s": plan.time_budget_s, "case_time_s": case_time, "time_limit_s": time_limit, "scaling": plan.scaling}
-        options |= {"profile": True} if profile else {}
+        options |= ({"profile": True} if profile else {}) | ({"train_steps": train_steps} if train_steps else {})
         called, nodes = suite or ("" if names else DEFAULT_SUITE), place.nodes if place else 1
         folder = new_run(plan, called, device, results, options, explicit=bool(layouts), nodes=nodes, find_batch=find_batch)
     carry_out(folder, time_budget, began_s, place)
@@ -295,6 +302,7 @@ def _options(run: Run, time_budget_s: float | None, spent_s: float) -> Options:
         time_limit_s=settings.get("time_limit_s", DEFAULT_TIME_LIMIT_S),
         spent_s=spent_s,
         traces=str(Path(run.path, "traces")) if settings.get("profile") else "",
+        train_steps=settings.get("train_steps", 0),
         cpus=_cpus(run.header.inventory),
     )
 

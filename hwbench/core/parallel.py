@@ -69,6 +69,8 @@ class Step:
     """Around the passes of all micro-batches but the last: gradients need not be complete there."""
     settle: tuple[Callable[[], None], ...] = ()
     """What completes gradients after the passes, in order."""
+    renew: Callable[[], None] | None = None
+    """Lays this rank's next batch into `inputs`, in place; None where the step repeats its batch."""
     stages: int = 1
     """Stages the model is cut into; ranks of different stages have different parameters."""
     spread: tuple[tuple[torch.nn.Module, str, float], ...] = ()

@@ -7,6 +7,7 @@ Formats (a stored file says its number; old files still read, see hwbench.store.
      2026-11  the same number: Case.compile, Samples.energy
      2026-11  the same number: Samples.split, Case.scaling; of runs on several nodes, beside the records, node-N-HOST.json (NodeHeader)
               and outcomes-N-HOST.jsonl (NodeOutcome), one of each a node
+     2026-11  the same number: Measurement.losses, .batches and .evaluation
 """
 
 import math
@@ -14,7 +15,7 @@ from typing import Any, Literal
 
 from hwbench.core.inventory import Inventory
 from hwbench.core.value import Value
-from hwbench.core.workload import Check, WorkloadKind
+from hwbench.core.workload import Check, Evaluation, WorkloadKind
 
 SCHEMA = 1
 Outcome = Literal["done", "failed", "skipped"]
@@ -139,6 +140,12 @@ class Measurement(Value):
     check: Check | None
     first_loss: float | None = None
     last_loss: float | None = None
+    losses: tuple[float, ...] = ()
+    """The mean loss over all ranks after each warm-up call and each sample, in order (of a sample of several calls its last one's)."""
+    batches: Literal["repeated", "new"] | None = None
+    """Whether a training step repeated one batch, learning it by heart, or got a new one for each of `losses`; None in older records."""
+    evaluation: Evaluation | None = None
+    """Of training steps, after the last sample and outside what is timed; None in older records."""
 
     @property
     def energy_per_step_j(self) -> float | None:

@@ -3,6 +3,7 @@
 Formats (the JSON report is a Summary and says its number):
   1  2026-11  the first
      2026-11  the same number, with defaults: Throughput.scaling, .ranks and .split, Scaling.mode, Summary.configurations, .fleet and .nodes
+     2026-11  the same number, with defaults: Throughput.losses, .batches, .metrics and .evaluated_on
 """
 
 from collections.abc import Callable
@@ -13,6 +14,7 @@ from hwbench.core.inventory import Inventory
 from hwbench.core.prediction import SizingAnswer
 from hwbench.core.record import ScalingMode
 from hwbench.core.value import Value
+from hwbench.core.workload import EvaluatedOn
 
 SCHEMA = 1
 
@@ -127,6 +129,14 @@ class Throughput(Value):
     """Memory and own work a rank; those that lag are marked."""
     split: StepSplit | None = None
     """None where no repeat was profiled."""
+    losses: tuple[float, ...] = ()
+    """Of the first process: after each warm-up call and each sample, in order."""
+    batches: str | None = None
+    """'repeated': the losses are of one batch that is learned by heart; 'new': each is of a batch never seen before."""
+    metrics: dict[str, float] = {}
+    """How good the model was after the last sample, by name (hwbench.core.workload.METRICS)."""
+    evaluated_on: EvaluatedOn | None = None
+    """What the metrics are of."""
 
 
 class Roof(Value):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from hwbench.core.value import Value
 
@@ -174,6 +174,24 @@ class Check(Value):
         return self.error <= self.tolerance
 
 
+METRICS: Final = ("perplexity", "accuracy", "precision", "recall", "f1", "bleu")
+"""Names that workloads give to what evaluation finds; perplexity is at least 1, the others are 0..1."""
+
+EvaluatedOn = Literal["held_out", "new", "batch"]
+"""held_out: text that training never sees; new: new pieces of the text that it trains on; batch: the very batch that it repeats."""
+
+
+class Evaluation(Value):
+    """How good a training step's model is at its task, after the last sample."""
+
+    metrics: dict[str, float]
+    """By name (METRICS); empty where there is a reason."""
+    data: EvaluatedOn | None = None
+    """What it was asked about. On its own batch a model is as good as its memory: such figures say nothing of what it has learned."""
+    reasons: tuple[str, ...] = ()
+    """Why a metric, or all of them, are missing."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Kernel:
     """A step without parameters to train: `run` does it once, `check` compares it with a reference."""
@@ -203,6 +221,10 @@ class Training:
     """Micro-batches of a step: the gradient is the mean of theirs."""
     predicted: Predicted = "all"
     """Where the last input's targets stand; `given`: at the positions, int64 (samples, targets), that the second input has."""
+    renew: Callable[[], None] | None = None
+    """Lays the next batch into `inputs`, in place, without disturbing torch's random numbers; None where a step repeats its batch."""
+    evaluate: Callable[[], Evaluation] | None = None
+    """Scores `module` as it stands and leaves it as it was; every rank calls it, and each needs whole logits. None: nobody can."""
     warnings: tuple[str, ...] = ()
     """What a reader of its figures should know, one sentence each; the record repeats them."""
 

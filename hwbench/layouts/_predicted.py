@@ -23,21 +23,42 @@ def along(step: Step) -> tuple[Tensor, ...]:
 
 
 def shared(step: Step, held: Mapping[int, tuple[Tensor, int]], ranks: int) -> Step:
-    """The step with this rank's share of every sequence, and the targets that stand there.
+    """The step with this rank's share of every sequence, and the targets that stand there; batches that are renewed too.
 
     `held` has, by the length of a share, its positions, int64, and the length of the whole.
     """
+    whole, renew = step.inputs, step.renew
+    inputs = _share(step, held, ranks)
+
+    def renewed() -> None:
+        assert renew is not None
+        renew()
+        for mine, new in zip(inputs, _share(replace(step, inputs=whole), held, ranks), strict=True):
+            mine.copy_(new)
+
+    return replace(step, inputs=inputs, loss=_counted(step, held, ranks), renew=renewed if renew else None)
+
+
+def _share(step: Step, held: Mapping[int, tuple[Tensor, int]], ranks: int) -> tuple[Tensor, ...]:
     mine = tuple(x.index_select(1, held[x.shape[1] // ranks][0]) for x in along(step))
-    inputs, loss = (*mine, *step.inputs[len(mine) :]), step.loss
+    if step.predicted != "given":
+        return (*mine, *step.inputs[len(mine) :])
+    _, positions, targets = step.inputs
+    here, _ = held[mine[0].shape[1]]
+    return (*mine, positions, targets.where(torch.isin(positions, here), _ELSEWHERE))
+
+
+def _counted(step: Step, held: Mapping[int, tuple[Tensor, int]], ranks: int) -> Callable[..., Tensor]:
+    """The loss of this rank's targets, of which the mean over ranks is that of all."""
+    loss = step.loss
     if step.predicted == "all":
-        return replace(step, inputs=inputs)
-    here, length = held[mine[0].shape[1]]
+        return loss
     if step.predicted == "given":
-        _, positions, targets = inputs
-        return replace(step, inputs=(*mine, positions, targets.where(torch.isin(positions, here), _ELSEWHERE)), loss=_by_count(loss, ranks))
+        return _by_count(loss, ranks)
+    here, length = held[step.inputs[0].shape[1] // ranks]
     position = 0 if step.predicted == "first" else length - 1
     weight = float(ranks) if bool((here == position).any()) else 0.0
-    return replace(step, inputs=inputs, loss=lambda *given: loss(*given) * weight)
+    return lambda *given: loss(*given) * weight
 
 
 def _by_count(loss: Callable[..., Tensor], ranks: int) -> Callable[..., Tensor]:

@@ -14,9 +14,9 @@ from hwbench.core import registry
 from hwbench.core.layout import Layout, parse_layout
 from hwbench.core.parallel import MESH_AXES, SPLIT_ORDER, Split, Step
 from hwbench.core.record import Case
-from hwbench.core.workload import Check, Context, Cost, Training, Workload
+from hwbench.core.workload import Check, Context, Cost, Evaluation, Training, Workload
 
-from . import compiling
+from . import compiling, evaluating
 from .cases import config_of_rank
 from .stepping import accumulated, training_step
 
@@ -31,6 +31,10 @@ class Built:
     run: Callable[[], object]
     check: Callable[[], Check]
     training: bool
+    renew: Callable[[], None] | None = None
+    """Lays the next batch where the step finds it; None where it repeats one."""
+    evaluate: Callable[[], Evaluation] | None = None
+    """None for kernels."""
     warnings: tuple[str, ...] = ()
 
 
@@ -52,7 +56,14 @@ def build(case: Case, context: Context) -> Built:
     step = divide(undivided(built, workload.cost(config, context.dtype)), layout, context.device)
     if case.compile:
         compiling.compile_modules(step.parts, context.device)
-    return Built(run=training_step(step, built.clip_norm), check=built.check, training=True, warnings=built.warnings)
+    return Built(
+        run=training_step(step, built.clip_norm),
+        check=built.check,
+        training=True,
+        renew=step.renew,
+        evaluate=partial(evaluating.evaluated, built, layout),
+        warnings=built.warnings,
+    )
 
 
 def undivided(training: Training, cost: Cost | None = None) -> Step:
@@ -66,6 +77,7 @@ def undivided(training: Training, cost: Cost | None = None) -> Step:
         cost=cost,
         passes=accumulated,
         predicted=training.predicted,
+        renew=training.renew,
     )
 
 

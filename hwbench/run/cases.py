@@ -42,6 +42,11 @@ def entry_of(name: str) -> Entry:
     raise unknown_name("workload", name, [*registry.names("workloads"), *models])
 
 
+def trains(entry: Entry) -> bool:
+    """Whether an entry's workload is a training step."""
+    return registry.load("workloads", entry.workload, Workload).kind == "training"
+
+
 def _one(value: Any) -> Any:
     """A preset's value as a suite writes it: a list would be swept over, so it goes into a list of one."""
     return [value] if isinstance(value, list) else value

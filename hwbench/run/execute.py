@@ -45,6 +45,8 @@ class Options(Value):
     """Folder under which every case gets a folder with its profiler's trace; '' for none."""
     trial: bool = False
     """Cases are only to show whether they run: few calls, no check."""
+    train_steps: int = 0
+    """Calls of a training step that are made at least, however long they take."""
     memory_limit_bytes: int | None = None
     """What the memory of each rank may grow by in a case; None for as much as there is."""
     cpus: int
@@ -178,8 +180,14 @@ def _order(case: Case, share_s: float, course: _Course) -> protocol.Measure:
     if course.options.traces:
         name = re.sub(r"[^\w=.-]+", "-", casework.name_of(case)).strip("-")
         folder = str(Path(course.options.traces).resolve() / f"{course.number + 1:03d}-{name}"[:_LONGEST_NAME])
-    limit, trial = course.options.memory_limit_bytes, course.options.trial
-    return protocol.Measure(case=case, share_s=share_s, trace=folder, trial=trial, memory_limit_bytes=limit)
+    return protocol.Measure(
+        case=case,
+        share_s=share_s,
+        trace=folder,
+        trial=course.options.trial,
+        train_steps=course.options.train_steps,
+        memory_limit_bytes=course.options.memory_limit_bytes,
+    )
 
 
 def _answers(
@@ -238,7 +246,7 @@ def _measurement(case: Case, measured: list[protocol.Measured]) -> Measurement:
 
     A collective's message counts once, as nccl-tests has it.
     """
-    kind, cost = casework.kind_of(case), casework.cost_of(case)
+    kind, cost, losses = casework.kind_of(case), casework.cost_of(case), measured[0].losses
     layout = parse_layout(case.layout)
     if kind == "training":  # the optimizer's work is done once, however many micro-batches there are
         more = layout.microbatches
@@ -254,8 +262,11 @@ def _measurement(case: Case, measured: list[protocol.Measured]) -> Measurement:
         parameters=cost.parameters,
         kind=kind,
         check=measured[0].check,
-        first_loss=measured[0].first_loss,
-        last_loss=measured[0].last_loss,
+        first_loss=losses[0] if losses else None,
+        last_loss=losses[-1] if losses else None,
+        losses=losses,
+        batches=measured[0].batches,
+        evaluation=measured[0].evaluation,
     )
 
 

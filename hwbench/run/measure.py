@@ -51,6 +51,10 @@ class Step:
     """The accelerator's; None on a CPU."""
     counters: Callable[[], energy.Reading] | None = None
     """Reads the energy counters; None where nobody asks."""
+    renew: Callable[[], None] | None = None
+    """Lays the next batch where `run` finds it, after each sample, outside the timed region; None where `run` repeats one batch."""
+    fewest_calls: int = 0
+    """Calls, warm-up and samples together, that are made however long they take."""
     compiles: bool = False
     """Whether the cold call compiles: then it comes on top of the case's share of time."""
 
@@ -67,8 +71,10 @@ class Taken:
     """While the samples were taken."""
     span_s: float = 0.0
     """From the first warm-up call to the end of the last sample."""
-    first_loss: float | None = None
-    last_loss: float | None = None
+    calls: int = 0
+    """Calls made, warm-up included."""
+    losses: list[float] = field(default_factory=list)
+    """After each warm-up call and each sample."""
 
     @property
     def walls(self) -> list[float]:
@@ -122,7 +128,7 @@ def _warm_up(step: Step, taken: Taken, end_s: float, progress: Callable[[str, in
 
 
 def _sample(step: Step, taken: Taken, began_s: float, share_s: float, progress: Callable[[str, int], None]) -> None:
-    while not step.agree(int(is_enough(taken.walls, time.perf_counter() - began_s, share_s))):
+    while not step.agree(int(taken.calls >= step.fewest_calls and is_enough(taken.walls, time.perf_counter() - began_s, share_s))):
         taken.samples.append(_timed(step, taken.calls_per_sample, taken))
         progress("measuring", len(taken.samples))
 
@@ -130,10 +136,11 @@ def _sample(step: Step, taken: Taken, began_s: float, share_s: float, progress: 
 def _timed(step: Step, calls: int, taken: Taken) -> Sample:
     """One sample; what the calls returned is let go before the next one, so that memory is what the step itself needs."""
     sample, result = time_calls(step.run, calls, step.queue)
+    taken.calls += calls
     if step.loss:
-        taken.last_loss = step.loss(result)
-        if taken.first_loss is None:
-            taken.first_loss = taken.last_loss
+        taken.losses.append(step.loss(result))
+    if step.renew:
+        step.renew()
     return sample
 
 

@@ -9,13 +9,13 @@ happened, after a Lost where ranks failed. Alive is said every few seconds, so t
 """
 
 import socket
-from typing import Final, TypeAlias
+from typing import Final, Literal, TypeAlias
 
 import msgspec
 
 from hwbench.core.record import Case, RunHeader, Samples
 from hwbench.core.value import Value
-from hwbench.core.workload import Check
+from hwbench.core.workload import Check, Evaluation
 
 SOCKET_VARIABLE: Final = "HWBENCH_SOCKET"
 """Environment variable that tells a rank where the launcher listens."""
@@ -48,6 +48,8 @@ class Measure(Value, tag=True):
     """Folder for a profiler's trace of an extra repeat; '' for none."""
     trial: bool = False
     """Only to see whether the case runs: a few calls, neither profiled nor checked."""
+    train_steps: int = 0
+    """Calls of a training step that are made at least, however long they take."""
     memory_limit_bytes: int | None = None
     """What the rank's private memory may grow by (RLIMIT_DATA); None for as much as there is."""
 
@@ -70,8 +72,10 @@ class Measured(Value, tag=True):
     rank: int
     samples: Samples
     check: Check | None
-    first_loss: float | None
-    last_loss: float | None
+    losses: tuple[float, ...] = ()
+    """Means over all ranks; empty for kernels."""
+    batches: Literal["repeated", "new"] | None = None
+    evaluation: Evaluation | None = None
     warnings: tuple[str, ...] = ()
 
 

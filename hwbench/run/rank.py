@@ -1,5 +1,6 @@
 """What a rank does for one case: device and process group, build, sample, check. Imports torch."""
 
+import contextlib
 import ctypes
 import gc
 import math
@@ -7,7 +8,7 @@ import os
 import resource
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
@@ -21,7 +22,7 @@ from hwbench.core.layout import parse_layout
 from hwbench.core.record import Samples
 from hwbench.core.workload import Check, Context
 
-from . import clocks, devices, energy, measure, protocol, tracing
+from . import clocks, devices, energy, evaluating, measure, protocol, tracing
 from .build import build
 from .profiling import split_of
 
@@ -31,8 +32,12 @@ Report: TypeAlias = Callable[[str, int], None]
 _NOT_IMPLEMENTED: Final = "not implemented for"
 """How torch says that an operator lacks a dtype or a device, where it raises RuntimeError."""
 
+_REPEATED: Final = "evaluated in the first process, which the others repeat"
 _DATA_LIMITS: Final = resource.getrlimit(resource.RLIMIT_DATA)
 """What the user allows this process; a case's own limit stays below it."""
+
+with contextlib.suppress(Exception):  # evaluation says what is wrong with it
+    import torchmetrics  # noqa: F401  # 67 MiB, most of it scipy's: no case's peak shall depend on whether one before it was evaluated
 
 torch.set_num_threads(1)
 torch.set_num_interop_threads(1)
@@ -67,10 +72,15 @@ def _measured(order: protocol.Measure, context: Context, report: Report) -> prot
         agree=devices.agreement(context.world_size),
         queue=devices.queue(context.device),
         counters=lambda: energy.read(context.device, host=int(os.environ.get("LOCAL_RANK", "0")) == 0),
+        renew=built.renew,
+        fewest_calls=order.train_steps if built.training else 0,
         compiles=order.case.compile,
     )
     taken = measure.take_samples(step, order.share_s, report)
-    samples = _samples(taken, context)
+    samples, evaluation = _samples(taken, context), None
+    if built.evaluate and not order.trial:
+        report("evaluating", len(taken.samples))
+        evaluation = built.evaluate() if order.case.process == 0 else evaluating.unevaluated(_REPEATED)
     if built.training and order.case.process == 0 and not order.trial:
         report("profiling", len(taken.samples))
         pipeline = parse_layout(order.case.layout).stages > 1
@@ -84,8 +94,9 @@ def _measured(order: protocol.Measure, context: Context, report: Report) -> prot
         rank=context.rank,
         samples=samples,
         check=None if order.trial else _checked(built.check()),
-        first_loss=_mean_over_ranks(taken.first_loss, context, stages),
-        last_loss=_mean_over_ranks(taken.last_loss, context, stages),
+        losses=_mean_over_ranks(taken.losses, context, stages),
+        batches=("new" if built.renew else "repeated") if built.training else None,
+        evaluation=evaluation,
         warnings=(*built.warnings, *measure.warnings_of(taken)),
     )
 
@@ -124,20 +135,19 @@ def _samples(taken: measure.Taken, context: Context) -> Samples:
     )
 
 
-def _mean_over_ranks(loss: float | None, context: Context, stages: int) -> float | None:
-    """The mean of the losses of the ranks that have one: each is the mean over as many items. MeasurementError where it isn't a number.
+def _mean_over_ranks(losses: Sequence[float], context: Context, stages: int) -> tuple[float, ...]:
+    """The means of the losses of the ranks that have one: each is the mean over as many items. MeasurementError where one isn't a number.
 
-    Of a model cut into `stages` the last one's ranks have it, and the others tell 0.
+    Of a model cut into `stages` the last one's ranks have it, and the others tell 0. All ranks have as many, kernels none.
     """
-    if loss is None:
-        return None
-    if context.world_size > 1:
-        total = torch.tensor(loss, dtype=torch.float64)
+    if losses and context.world_size > 1:
+        total = torch.tensor(losses, dtype=torch.float64)
         dist.all_reduce(total)
-        loss = float(total) * stages / context.world_size
-    if not math.isfinite(loss):
-        raise MeasurementError(f"the loss became {loss}")
-    return loss
+        losses = (total * stages / context.world_size).tolist()
+    for loss in losses:
+        if not math.isfinite(loss):
+            raise MeasurementError(f"the loss became {loss}")
+    return tuple(losses)
 
 
 def _checked(check: Check) -> Check:

@@ -13,7 +13,7 @@ from hwbench.core.value import Value
 
 from ._names import HEADER
 
-FORMAT: Final = 1
+FORMAT: Final = 2
 """Raised whenever a column or its meaning changes: an index of another format is built anew."""
 FILE: Final = "manifest.json"
 FOLDER: Final = ".index"

@@ -6,16 +6,20 @@ from hwbench.core import codec
 from hwbench.core.errors import UserError, unknown_name
 from hwbench.core.record import Run
 
+from .formats._figures import Figures
 from .importing import writers
 
 
-def export(run: Run, format_: str) -> tuple[bytes, ...]:
-    """The run as one file's bytes, or one a process where the format knows no more. UserError for an unknown format or an empty run."""
+def export(run: Run, format_: str, figures: Figures) -> tuple[bytes, ...]:
+    """The run as one file's bytes, or one a process where the format knows no more. UserError for an unknown format or an empty run.
+
+    `figures` are what analyse makes of its records.
+    """
     known = writers()
     if format_ not in known:
         raise unknown_name("format", format_, known)
     try:
-        made = known[format_].write(run)
+        made = known[format_].write(run, figures)
     except OSError as error:
         raise UserError(f"{error.filename}: can't read it: {error.strerror}", hint="the run's folder is not complete") from error
     if not made or not run.records:

@@ -12,6 +12,7 @@ from hwbench.core.comparability import comparison_key, machine_key, machine_name
 from hwbench.core.moments import moment
 from hwbench.core.record import Measurement, Record, RunHeader, fault
 from hwbench.core.value import Value
+from hwbench.core.workload import METRICS
 
 _LARGEST_BIGINT: Final = 2**63 - 1
 
@@ -63,7 +64,9 @@ class Row(RunColumns):
     items_per_step: int | None = None
     item_unit: str | None = None
     flops_per_step: float | None = None
+    executed_flops_per_step: float | None = None
     bytes_per_step: float | None = None
+    energy_per_step_j: float | None = None
     resident_peak_bytes: int | None = None
     device_peak_bytes: int | None = None
     step_floor_s: float | None = None
@@ -76,6 +79,16 @@ class Row(RunColumns):
     step_p95_s: float | None = None
     cpu_floor_s: float | None = None
     cpu_median_s: float | None = None
+    first_loss: float | None = None
+    last_loss: float | None = None
+    perplexity: float | None = None
+    """This and the next five: how good the model was after the last sample, asked about `evaluated_on`."""
+    accuracy: float | None = None
+    precision: float | None = None
+    recall: float | None = None
+    f1: float | None = None
+    bleu: float | None = None
+    evaluated_on: str | None = None
     check_passed: bool | None = None
     involuntary_switches: int | None = None
     load_1min: float | None = None
@@ -157,9 +170,15 @@ def _measured(of: Measurement) -> dict[str, Any]:
         "items_per_step": _bigint(of.items_per_step),
         "item_unit": of.item_unit,
         "flops_per_step": of.flops_per_step,
+        "executed_flops_per_step": of.executed_flops_per_step,
         "bytes_per_step": of.bytes_per_step,
+        "energy_per_step_j": of.energy_per_step_j,
         "resident_peak_bytes": _largest([rank.resident_peak_bytes for rank in ranks]),
         "device_peak_bytes": _largest([rank.device_peak_bytes for rank in ranks]),
+        "first_loss": of.first_loss,
+        "last_loss": of.last_loss,
+        **({name: of.evaluation.metrics.get(name) for name in METRICS} if of.evaluation else {}),
+        "evaluated_on": of.evaluation.data if of.evaluation else None,
         "check_passed": of.check.passed if of.check else None,
         "involuntary_switches": _bigint(sum(switches)) if switches else None,
     }

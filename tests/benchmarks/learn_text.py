@@ -1,15 +1,14 @@
-"""See training steps learn the text that hwbench ships: the loss falls, and so does the perplexity of text never trained on.
+"""See training steps learn the text that hwbench ships, faster than a measured run shows it: small models, a ten times higher rate.
 
     python tests/benchmarks/learn_text.py [--workload gpt|llama|moe|lstm_lm|rnn_lm|bert|transformer] [--steps 300]
 
-Every step gets new pieces of the first nine tenths of the text. Language models are scored by the perplexity of the last tenth; `bert`
-tells from which half of the text a passage is (accuracy, precision, recall, F1); `transformer` says sentences backwards (BLEU). Needs
-torchmetrics.
+Every step gets new pieces of the first nine tenths of the text, and the model is scored as a record is: language models by the last tenth;
+`bert` tells from which half of the text a passage is; `transformer` says sentences backwards. Measured: `hwbench run gpt --set
+distribution=text --train-steps 300`.
 """
 
 import argparse
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -40,55 +39,25 @@ def main() -> None:
     from hwbench.core.workload import Context, Workload
 
     torch.set_num_threads(1)
-    cpu = torch.device("cpu")
     workload = registry.load("workloads", asked.workload, Workload)
     config = workload.config(**SMALL[asked.workload], vocabulary=asked.vocabulary, micro_batch=32, distribution="text")
-    step: Any = workload.build(config, Context(device=cpu, dtype="fp32"))
-    draw, scored = task(asked.workload, config, step.module)
+    step: Any = workload.build(config, Context(device=torch.device("cpu"), dtype="fp32"))
     optimizer = torch.optim.AdamW(step.module.parameters(), lr=3e-3)
-    print(f"{asked.workload}: {sum(p.numel() for p in step.module.parameters()):,} parameters; before: {scored()}")
+    print(f"{asked.workload}: {sum(p.numel() for p in step.module.parameters()):,} parameters; before: {scored(step)}")
     for i in range(1, asked.steps + 1):
-        step.module.train()
-        loss = step.loss(step.module, *draw())
+        loss = step.loss(step.module, *step.inputs)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
+        step.renew()
         if i % EVERY == 0 or i == asked.steps:
-            print(f"step {i:4}: loss {loss.item():.3f}, {scored()}", flush=True)
+            print(f"step {i:4}: loss {loss.item():.3f}, {scored(step)}", flush=True)
 
 
-def task(name: str, config: Any, module: Any) -> tuple[Callable[[], tuple[Any, ...]], Callable[[], str]]:
-    """What draws a batch, and what says how good the module is."""
-    import torch
-    from hwbench.workloads import _metrics, _text, _training
-    from hwbench.workloads._heads import class_batch
-
-    cpu = torch.device("cpu")
-
-    def perplexity() -> str:
-        rows = _text.held_out(config.vocabulary, config.seq_len + 1)
-        return f"held-out perplexity {_metrics.perplexity(module(rows[:, :-1]), rows[:, 1:]):.0f} of {config.vocabulary}"
-
-    def classes() -> str:
-        passages, halves = class_batch(config, cpu, config.classes)
-        found = _metrics.classified(module(passages)[:, 0], halves[:, 0])
-        return f"accuracy {found.accuracy:.2f}, precision {found.precision:.2f}, recall {found.recall:.2f}, F1 {found.f1:.2f}"
-
-    def translation() -> str:
-        source, target, following = _training.pair_batch(config, cpu)
-        return f"BLEU {_metrics.bleu(_metrics.translated(module, source, target[:, :1], config.target_len), following):.3f}"
-
-    draw, score = {
-        "bert": (lambda: class_batch(config, cpu, config.classes), classes),
-        "transformer": (lambda: _training.pair_batch(config, cpu), translation),
-    }.get(name, (lambda: _training.next_token_batch(config, cpu), perplexity))
-
-    def scored() -> str:
-        module.eval()
-        with torch.no_grad():
-            return score()
-
-    return draw, scored
+def scored(step: Any) -> str:
+    """What evaluation finds, and of what."""
+    found = step.evaluate()
+    return f"{', '.join(f'{name} {value:.4g}' for name, value in found.metrics.items())} ({found.data})"
 
 
 if __name__ == "__main__":

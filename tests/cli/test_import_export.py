@@ -8,15 +8,20 @@ import subprocess
 import sys
 from pathlib import Path
 
+import msgspec
 import pytest
 from click.testing import CliRunner, Result
 
 from hwbench import store
+from hwbench.analyse.figures import figures
 from hwbench.cli.main import cli
 from hwbench.core import codec
 from hwbench.core.errors import UserError
-from hwbench.core.record import Run
-from tests.made_runs import demo_run
+from hwbench.core.record import Record, Run
+from hwbench.core.workload import METRICS, Evaluation
+from hwbench.store.formats._figures import FIGURES
+from tests.made_runs import WORKLOADS, demo_run, failed, record, run
+from tests.made_summaries import summary
 
 
 def called(*words: str, results: Path) -> Result:
@@ -126,7 +131,81 @@ def test_parquet_has_the_same_rows_with_types(results: Path, tmp_path: Path) -> 
     assert [float(row["wall_s"]) for row in rows if row["warmup"] == "False"] == [value for (value,) in exact]
 
 
-SAMPLE = re.compile(r'^[a-z_:]+(\{[a-z_]+="(?:[^"\\\n]|\\["\\n])*"(,[a-z_]+="(?:[^"\\\n]|\\["\\n])*")*\})? [0-9.e+-]+$')
+def known_roofs() -> Run:
+    """A training step that was evaluated beside its roofs, in two processes; a kernel under a layout without roofs; an imported call."""
+    learned = record("gpt")
+    assert learned.measurement is not None
+    scores = Evaluation(metrics={"perplexity": 512.5, "accuracy": 0.25}, data="held_out")
+    told = msgspec.structs.replace(learned.measurement, evaluation=scores, executed_flops_per_step=0.75 * 7.74e9)
+    imported = record("attention", config={"size": 1, "batch": 1})
+    assert imported.measurement is not None
+    unknown = msgspec.structs.replace(imported.measurement, flops_per_step=None, bytes_per_step=None, parameters=None)
+    return run(
+        (
+            record("triad"), record("matmul"), msgspec.structs.replace(learned, measurement=told), record("gpt", process=1, slower=1.1),
+            record("attention", layout="dp=2"), msgspec.structs.replace(imported, measurement=unknown), failed("lstm", "no memory"),
+        )
+    )  # fmt: skip
+
+
+def test_every_record_has_the_figures_of_a_report_in_every_export(tmp_path: Path) -> None:
+    results = tmp_path / "results"
+    stored(results, known_roofs())
+    lines = [json.loads(line) for line in called("export", "--format", "jsonl", "--output", "-", results=results).output.splitlines()]
+    records = store.read_run(store.find_run(results)).records
+    assert [codec.from_json(json.dumps(line["record"]), Record, source="line") for line in lines] == list(records)
+    triad, matmul, gpt, again, alone, imported, lost = (line["figures"] for line in lines)
+    of = records[2].measurement
+    assert of is not None
+    per_s = len(of.step_wall_s) / sum(of.step_wall_s)
+    assert gpt["items_per_s"] == pytest.approx(1024 * per_s)
+    assert gpt["flops_per_s"] == pytest.approx(7.74e9 * per_s)
+    assert gpt["executed_flops_per_s"] == pytest.approx(0.75 * gpt["flops_per_s"])
+    assert gpt["bytes_per_s"] == pytest.approx(0.41e9 * per_s)
+    assert gpt["intensity_flops_per_byte"] == pytest.approx(0.75 * 7.74 / 0.41)
+    product = records[1].measurement
+    assert product is not None
+    rate = 2 * 1024.0**3 / min(product.step_wall_s)
+    assert gpt["mfu_fraction"] == pytest.approx(gpt["flops_per_s"] / rate)
+    assert gpt["hfu_fraction"] == pytest.approx(0.75 * gpt["mfu_fraction"]) == pytest.approx(gpt["roof_fraction"])
+    assert again["mfu_fraction"] < gpt["mfu_fraction"], "a process has its own rate, and the run's roof"
+    assert (gpt["perplexity"], gpt["accuracy"], gpt["bleu"], gpt["evaluated_on"]) == (512.5, 0.25, None, "held_out")
+    assert (gpt["check"], gpt["first_loss"], gpt["last_loss"], gpt["gaps"]) == ("passed", 10.1, 9.4, None)
+    assert alone["roof_fraction"] is None
+    assert alone["gaps"] == "no roof fraction: no memory ceiling was measured under dp=2 on cpu in this run"
+    assert (imported["flops_per_s"], imported["executed_flops_per_s"], imported["bytes_per_s"]) == (None, None, None)
+    assert imported["items_per_s"] > 0
+    assert imported["gaps"].startswith("not told by the imported file: flops_per_step, bytes_per_step, parameters")
+    assert set(lost.values()) == {None}
+    assert triad.keys() == matmul.keys() == FIGURES.keys()
+
+    rows = list(csv.DictReader(io.StringIO(called("export", "--format", "csv", "--output", "-", results=results).output)))
+    mine = [row for row in rows if row["workload"] == "gpt" and row["process"] == "0"]
+    assert len(mine) == 23
+    for name, value in gpt.items():
+        assert {row[name] for row in mine} == {"" if value is None else str(value)}, name
+    metrics = called("export", "--format", "openmetrics", "--output", "-", results=results).output
+    (line,) = [line for line in metrics.splitlines() if line.startswith("hwbench_mfu_ratio{") and 'process="0"' in line]
+    assert float(line.rpartition(" ")[2]) == gpt["mfu_fraction"]
+    assert 'data="held_out"} 512.5' in metrics
+    assert "hwbench_bleu{" not in metrics, "what is unknown is not written"
+
+
+def test_a_process_of_an_export_is_a_row_of_the_report(tmp_path: Path) -> None:
+    made = run((record("triad"), record("matmul"), record("gpt")))
+    row = next(row for row in summary(made).throughput if row.workload == "gpt")
+    assert figures(made, WORKLOADS)[2] == msgspec.structs.replace(row, label="single")
+
+
+def test_every_metric_has_a_column_and_every_figure_a_definition() -> None:
+    assert set(METRICS) < FIGURES.keys()
+    page = (Path(__file__).parents[2] / "docs" / "store.md").read_text(encoding="utf-8")
+    table = page.partition("## Figures of a record")[2].partition("\n## ")[0]
+    for name in FIGURES.keys() - set(METRICS):
+        assert f"`{name}`" in table, name
+
+
+SAMPLE = re.compile(r'^[a-z_:][a-z0-9_:]*(\{[a-z_]+="(?:[^"\\\n]|\\["\\n])*"(,[a-z_]+="(?:[^"\\\n]|\\["\\n])*")*\})? [0-9.e+-]+$')
 
 
 def test_openmetrics_follows_its_grammar(results: Path) -> None:

@@ -61,7 +61,7 @@ def test_a_step_longer_than_its_share_is_measured_once_or_little_more() -> None:
     assert len(measure.warnings_of(taken)) == 2
 
 
-def test_losses_are_read_from_the_first_and_the_last_call() -> None:
+def test_a_loss_is_read_after_every_warm_up_call_and_sample() -> None:
     calls = 0
 
     def step() -> int:
@@ -71,7 +71,29 @@ def test_losses_are_read_from_the_first_and_the_last_call() -> None:
         return calls
 
     taken = measure.take_samples(measure.Step(run=step, loss=lambda result: float(str(result))), 0.05, quiet)
-    assert (taken.first_loss, taken.last_loss) == (1.0, float(calls))
+    assert taken.calls == calls
+    assert taken.losses == [float(call) for call in range(1, calls + 1)]
+    assert len(taken.losses) == len(taken.warmup_wall_s) + len(taken.samples)
+
+
+def test_a_batch_is_renewed_between_samples_and_never_within_one() -> None:
+    seen: list[str] = []
+
+    def call() -> None:
+        busy(0.0002)
+        seen.append("call")
+
+    taken = measure.take_samples(measure.Step(run=call, renew=lambda: seen.append("renewed")), 0.05, quiet)
+    text = " ".join(seen)
+    assert taken.calls_per_sample > 1
+    assert text.endswith(f"renewed {'call ' * taken.calls_per_sample}renewed")
+    assert seen.count("call") == taken.calls
+    assert seen.count("renewed") == len(taken.warmup_wall_s) + len(taken.samples)
+
+
+def test_as_many_calls_as_were_asked_for_are_made_however_long_they_take() -> None:
+    taken = measure.take_samples(measure.Step(run=lambda: busy(0.002), fewest_calls=60), 0.02, quiet)
+    assert taken.calls == 60
 
 
 def test_the_collector_rests_while_sampling_and_works_again_after_an_error() -> None:

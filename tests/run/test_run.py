@@ -29,9 +29,10 @@ def environment() -> dict[str, str]:
     return os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))}
 
 
-def run(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+def run(folder: Path, *words: str, **variables: str) -> subprocess.CompletedProcess[str]:
     """A whole `hwbench run` in `folder`."""
-    return subprocess.run(command(*words), cwd=folder, env=environment(), capture_output=True, text=True, timeout=LIMIT_S, check=False)
+    env = environment() | variables
+    return subprocess.run(command(*words), cwd=folder, env=env, capture_output=True, text=True, timeout=LIMIT_S, check=False)
 
 
 def only_run(folder: Path) -> Run:
@@ -187,6 +188,8 @@ def test_a_budget_that_is_too_small_leaves_cases_out_and_says_so(tmp_path: Path)
         (("--resume", "2026", MINE), "--resume completes a run as it was started"),
         (("--resume", "2026", "--find-batch"), "--resume completes a run as it was started"),
         (("--resume", "2026", "--scaling", "strong"), "--resume completes a run as it was started"),
+        (("--resume", "2026", "--train-steps", "9"), "--resume completes a run as it was started"),
+        ((MINE, "--train-steps", "9"), "--train-steps: none of the workloads is a training step"),
         (("--suite", "bad.toml"), "bad.toml: missing key 'entries'"),
     ],
 )

@@ -396,12 +396,12 @@ def test_a_pytest_benchmark_file_survives_byte_for_byte(tmp_path: Path) -> None:
     odd["benchmarks"][0]["extra_info"] |= {"nan": math.nan, "big": 10**40, "half": "\ud800", "text": "ä\u2028"}
     odd["future"] = {"unheard": ["of"]}
     (folder,) = _stored(tmp_path, odd)
-    assert importing.writers()["pytest-benchmark"].write(store.read_run(folder)) == ((tmp_path / "0.json").read_bytes(),)
+    assert importing.writers()["pytest-benchmark"].write(store.read_run(folder), ()) == ((tmp_path / "0.json").read_bytes(),)
 
 
 def test_own_runs_become_one_pytest_benchmark_file_a_process(tmp_path: Path) -> None:
     run = demo_run()
-    files = importing.writers()["pytest-benchmark"].write(run)
+    files = importing.writers()["pytest-benchmark"].write(run, ())
     assert len(files) == 3
     again = importing.told(files[0].decode(), "FILE")
     mine = {record.case.key: record for record in run.records if record.case.process == 0 and record.outcome == "done"}

@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 from hwbench import store
 from hwbench.core.comparability import comparison_key, machine_key
 from hwbench.core.errors import UserError
-from hwbench.core.record import Case, Measurement, Record, Run, Samples, fault
-from hwbench.core.workload import Check
+from hwbench.core.record import Case, Energy, Measurement, Record, Run, Samples, fault
+from hwbench.core.workload import METRICS, Check, Evaluation
 from hwbench.store import index
 from hwbench.store.rows import quantile, sql_columns
 from tests.store.test_store import header, write
@@ -323,6 +323,22 @@ def test_columns_of_a_measurement(tmp_path: Path) -> None:
     assert row["warnings"] == "a\nb"
     assert row["config"] == '{"n":1}'
     assert row["started_at"] == datetime(2026, 11, 20, 9, 30)
+
+
+def test_columns_of_a_training_step(tmp_path: Path) -> None:
+    told = Energy(device_j=None, host_j=30.0, span_s=9.0)
+    step = msgspec.structs.replace(
+        measured(msgspec.structs.replace(samples(4.0, 2.0, 6.0), energy=told)),
+        executed_flops_per_step=7.0,
+        first_loss=9.0,
+        last_loss=8.0,
+        evaluation=Evaluation(metrics={"perplexity": 512.5, "accuracy": 0.25}, data="held_out"),
+    )
+    new_run(tmp_path, done(CASE, step))
+    row = dict(zip(sql_columns(), index.select(tmp_path, "SELECT * FROM measurements").rows[0], strict=True))
+    assert (row["first_loss"], row["last_loss"], row["executed_flops_per_step"], row["energy_per_step_j"]) == (9.0, 8.0, 7.0, 10.0)
+    assert (row["perplexity"], row["accuracy"], row["evaluated_on"]) == (512.5, 0.25, "held_out")
+    assert [row[name] for name in METRICS[2:]] == [None] * 4
 
 
 @settings(deadline=None)

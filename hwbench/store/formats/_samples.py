@@ -1,10 +1,12 @@
-"""The table of all samples of a run, a row a sample: what the CSV and Parquet exports hold."""
+"""The table of all samples of a run, a row a sample, each with its record's figures: what the CSV and Parquet exports hold."""
 
 from collections.abc import Iterator
 from typing import Any, Final
 
 from hwbench.core.codec import to_json
 from hwbench.core.record import Record, Run
+
+from ._figures import FIGURES, Figures, told
 
 COLUMNS: Final = {
     "run": "VARCHAR",
@@ -30,20 +32,28 @@ COLUMNS: Final = {
     "items_per_step": "BIGINT",
     "item_unit": "VARCHAR",
     "flops_per_step": "DOUBLE",
+    "executed_flops_per_step": "DOUBLE",
     "bytes_per_step": "DOUBLE",
+    **{name: figure.sql for name, figure in FIGURES.items()},
 }
-"""Column -> SQL type. `config` is JSON; `wall_s` is of `calls_per_sample` calls (of one call in warm-up); what is unknown is NULL."""
+"""Column -> SQL type; what is unknown is NULL. `config` is JSON; `wall_s` is of `calls_per_sample` calls (of one call in warm-up).
+
+Those of FIGURES are of the whole record, the same in each of its rows.
+"""
 
 
-def rows(run: Run) -> Iterator[dict[str, Any]]:
+_WORK: Final = ("items_per_step", "item_unit", "flops_per_step", "executed_flops_per_step", "bytes_per_step")
+
+
+def rows(run: Run, figures: Figures) -> Iterator[dict[str, Any]]:
     """One row a sample and rank, warm-up calls first; one row without figures for what failed or was skipped."""
-    for record in run.records:
-        common = _common(run, record)
+    for record, reached in zip(run.records, figures, strict=True):
+        common = _common(run, record) | told(record, reached)
         if record.measurement is None:
             yield common
             continue
         measured = record.measurement
-        work = {name: getattr(measured, name) for name in ("items_per_step", "item_unit", "flops_per_step", "bytes_per_step")}
+        work = {name: getattr(measured, name) for name in _WORK}
         for rank in measured.ranks:
             place = common | work | {"rank": rank.rank, "host": rank.host}
             for sample, wall_s in enumerate(rank.warmup_wall_s):

@@ -14,6 +14,8 @@ from hwbench.core.inventory import Gap, Inventory
 from hwbench.core.record import Case, Measurement, Outcome, Record, Run, Samples
 from hwbench.core.value import Value
 
+from ._figures import Figures
+
 T = TypeVar("T")
 
 UNKNOWN: Final = "unknown"
@@ -66,7 +68,8 @@ class Writer:
     """How a run is written: one file's bytes, or one a process where the format knows no more than one (`file_a_process`)."""
 
     suffix: str
-    write: Callable[[Run], tuple[bytes, ...]]
+    write: Callable[[Run, Figures], tuple[bytes, ...]]
+    """Of the run, and a row of figures a record."""
     file_a_process: bool = False
 
 

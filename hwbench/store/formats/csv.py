@@ -6,16 +6,17 @@ from typing import Any, Final
 
 from hwbench.core.record import Run
 
+from ._figures import Figures
 from ._samples import COLUMNS, rows
 from ._told import Writer
 
 
-def write(run: Run) -> tuple[bytes, ...]:
+def write(run: Run, figures: Figures) -> tuple[bytes, ...]:
     """RFC 4180 with a heading line. Texts that a spreadsheet would run as a formula get a quote in front (OWASP, CSV injection)."""
     out = io.StringIO()
     writer = csv.DictWriter(out, fieldnames=COLUMNS)
     writer.writeheader()
-    writer.writerows({name: _harmless(value) for name, value in row.items()} for row in rows(run))
+    writer.writerows({name: _harmless(value) for name, value in row.items()} for row in rows(run, figures))
     return (out.getvalue().encode(),)
 
 

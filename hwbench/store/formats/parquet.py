@@ -7,18 +7,19 @@ from typing import Final
 from hwbench.core.codec import to_json
 from hwbench.core.record import Run
 
+from ._figures import Figures
 from ._samples import COLUMNS, rows
 from ._told import Writer
 
 
-def write(run: Run) -> tuple[bytes, ...]:
+def write(run: Run, figures: Figures) -> tuple[bytes, ...]:
     """One Parquet file. DuckDB reads the rows as JSON Lines with the types given, so that it guesses nothing, and loads no extension."""
     import duckdb
 
     with tempfile.TemporaryDirectory(prefix="hwbench-export-") as folder, duckdb.connect(config=_ALONE) as database:
         lines, made = Path(folder) / "rows.jsonl", Path(folder) / "rows.parquet"
         with lines.open("wb") as file:
-            file.writelines(to_json(row) + b"\n" for row in rows(run))
+            file.writelines(to_json(row) + b"\n" for row in rows(run, figures))
         table = database.read_json(str(lines), columns=dict(COLUMNS), format="newline_delimited")
         table.write_parquet(str(made), compression="zstd")
         return (made.read_bytes(),)

@@ -11,6 +11,7 @@ import msgspec
 from hwbench.core.codec import to_builtins
 from hwbench.core.record import Record, Run
 
+from ._figures import Figures
 from ._machine import inventory_of, machine_info
 from ._told import Content, Reader, Told, Writer, case, clean, record, shaped, utc
 
@@ -87,7 +88,7 @@ def _record(of: _Benchmark, started_at: str, host: str | None) -> Record:
     return record(case(of.fullname), data, started_at=started_at, host=host or "unknown", warnings=warnings)
 
 
-def write(run: Run) -> tuple[bytes, ...]:
+def write(run: Run, figures: Figures) -> tuple[bytes, ...]:  # noqa: ARG001  # the format has no place for them
     """One file a process. What was imported from pytest-benchmark comes back byte for byte."""
     copies = run.header.settings.get("imported") or []
     if copies and all(one.get("kind") == KIND for one in copies):
