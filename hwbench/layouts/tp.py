@@ -41,17 +41,18 @@ def communication(cost: Cost, layout: Layout) -> tuple[Transfer, ...]:
 
 def _block(block: Block, cost: Cost, layout: Layout) -> Iterator[Transfer]:
     table = any(op.kind == "embedding" and op.division == "vocabulary" for op in block.operators)
-    product = next((op for op in block.operators if op.kind == "matmul"), None)
+    products = [op for op in block.operators if op.kind == "matmul"]
+    projection = next((op for op in products if op.division == "vocabulary"), None)
     recurrent = next((op for op in block.operators if op.kind == "recurrent"), None)
     if table:
-        rows = block.output_bytes if product is None else _operand_bytes(product, cost)  # a layer may have a table of its own
+        rows = _operand_bytes(products[0], cost) if products else block.output_bytes  # a layer may have a table of its own
         yield _sent("all_reduce", block, rows, cost, layout, "forward", "rows of the token table")
         if layout.sp and cost.training:
             yield _sent("all_gather", block, rows, cost, layout, "backward", "gradients of the embedding")
-    if product is not None and product.division == "vocabulary":
-        yield from _head(block, product, cost, layout)
-    elif product is not None and recurrent is not None:
-        yield from _recurrent(block, product, recurrent, cost, layout)
+    if projection is not None:
+        yield from _head(block, projection, cost, layout)
+    elif recurrent is not None:
+        yield from _recurrent(block, products[0], recurrent, cost, layout)
     elif not table:
         if block.tp_all_reduces:
             yield from _layer(block, cost, layout)
