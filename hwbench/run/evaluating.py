@@ -10,7 +10,7 @@ from hwbench.core.layout import Layout
 from hwbench.core.workload import Evaluation, Training
 
 WHOLE: Final = ("single", "dp", "fsdp")
-"""Axes under which a rank's model still gives the logits of whole sequences over the whole vocabulary."""
+"""Axes under which a rank's model still gives the logits of whole sequences over the whole vocabulary; tp too where it gathers them."""
 
 
 def evaluated(training: Training, layout: Layout) -> Evaluation:
@@ -20,8 +20,9 @@ def evaluated(training: Training, layout: Layout) -> Evaluation:
     """
     if training.evaluate is None:
         return unevaluated("no evaluation: the workload has none")
-    if divided := [axis for axis in layout.axes() if axis not in WHOLE]:
-        return unevaluated(f"no evaluation under {layout.text}: with {', '.join(divided)} no rank has the whole logits")
+    gathers = layout.loss == "full" and not layout.sp  # with sp a translation's words would have to come in multiples of the ranks
+    if divided := [axis for axis in layout.axes() if axis not in WHOLE and not (axis == "tp" and gathers)]:
+        return unevaluated(f"no evaluation under {layout.text}: with {', '.join(divided)} no rank has whole logits")
     try:
         with torch.compiler.set_stance("force_eager"):
             return _finite(training.evaluate())

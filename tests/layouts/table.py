@@ -75,6 +75,8 @@ LAYOUTS: Final = tuple(
         "dp=2,tp=2,sp=yes,loss=parallel",
         "dp=2,pp=2,microbatches=2",
         "dp=2,pp=2,schedule=zb,vpp=2,microbatches=2",
+        "dp=2,pp=2,ep=2,microbatches=2",
+        "fsdp=2,pp=2,ep=2,microbatches=2",
         "dp=2,cp=2",
         "dp=2,cp=2,ep=2",
         "fsdp=2,tp=2",
