@@ -12,7 +12,7 @@ import numpy as np
 
 from .exchange import Weights, data_ranks, shard_ranks
 from .rows import Rows
-from .transformer import loss_vocabulary, tokens
+from .transformer import compiled_loss, loss_vocabulary, tokens
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -31,8 +31,6 @@ EAGER_LOGIT_BYTES = 12.0
 """PyTorch's own cross entropy in fp32: log-probabilities, their gradient and the logits' gradient are there at once, 4 B each."""
 COMPILED_LOGIT_BYTES = 4.0
 """A compiled cross entropy: logits and their gradient in 16 bits, nothing between."""
-COMPILED_LOSS_YEAR = 2025.0
-"""FSDP-like frameworks that compile their layers compile the loss too since about then (torchtitan)."""
 OPTIMIZER_BYTES = 12.0
 """fp32 master weight and two moments."""
 SELECTIVE_OP = 0.5
@@ -60,7 +58,7 @@ def residency(rows: Rows, own: Weights) -> Residency:
     held = in_flight(rows) * rows.layers / rows.stages  # stages with a layer less come first: they hold most micro-batches
     one = layer_activation_bytes(rows) + _gathered_activation_bytes(rows)
     boundary = tokens(rows) * rows.hidden * rows.element_bytes / np.where(rows.sequence_parallel, rows.tensor, 1.0)
-    eager = np.where(rows.compiled & (rows.date >= COMPILED_LOSS_YEAR), COMPILED_LOGIT_BYTES, EAGER_LOGIT_BYTES)
+    eager = np.where(compiled_loss(rows), COMPILED_LOGIT_BYTES, EAGER_LOGIT_BYTES)
     each = np.where(rows.is_fsdp, eager, LOGIT_BYTES)
     logits = np.where(rows.stages > 1, 0.0, tokens(rows) * loss_vocabulary(rows) * each)
     gathered = np.where(rows.sharded, _gathered_weight_bytes(rows, own), 0.0)

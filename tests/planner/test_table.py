@@ -131,6 +131,44 @@ def test_every_recompute_policy_costs_what_it_repeats() -> None:
     assert max(selective, every_second) < full < 1.45 * none
 
 
+def test_pytorch_context_parallel_costs_more_than_its_share_of_attention() -> None:
+    long = {"seq_len": 65536, "global_batch": 16, "recompute": "full", "cp": 4, "dp": 16}
+    ring, other = (
+        evaluate(columns([read_setup(row(framework=name, **long))]), fitted()).parts["forward"][0]
+        for name in ("torchtitan", "NeMo AutoModel")
+    )
+    assert ring > 1.3 * other
+
+
+def test_facts_of_a_framework_are_dated() -> None:
+    long = {"tp": 2, "dp": 32, "zero_stage": "1", "hardware": "H100-SXM5-80GB", "seq_len": 16384}
+    assert step_s(framework="NeMo 24.03", **long) > 1.05 * step_s(framework="NeMo 24.07", **long)
+    assert step_s(framework="NeMo 23.05", **long) > 1.2 * step_s(framework="InternEvo", year=2023, **long)
+    old, new = (step_s(framework="DeepSpeed ZeRO-3", year=year, zero_stage="3") for year in (2021, 2024))
+    assert old > 1.5 * new
+
+
+def test_spellings_of_a_dtype_and_fp32_in_nvidias_containers() -> None:
+    assert step_s(dtype="BF16-mixed") == step_s(dtype="bf16")
+    assert step_s(dtype="FP8-CS") == step_s(dtype="fp8")
+    assert step_s(dtype="fp32", framework="NeMo 24.09", zero_stage="1") == step_s(dtype="tf32", framework="NeMo 24.09", zero_stage="1")
+    assert step_s(dtype="fp32") > 2 * step_s(dtype="tf32")
+
+
+def test_what_a_row_leaves_out_or_spells_otherwise_is_taken_as_usual() -> None:
+    same = row(hidden="4,096", zero_stage="FULL_SHARD", recompute="No", seq_parallel="False", dtype="", heads="", gated_ffn="no")
+    assert predict_table([same], fitted(), 0.1) == predict_table([row()], fitted(), 0.1)
+    assert step_s(global_batch="", micro_batch=2) == step_s(global_batch=128, micro_batch=2)
+    assert step_s(framework="") > 0
+    assert step_s(zero_stage="ZeRO-1", framework="NeMo 24.09") == step_s(zero_stage="1", framework="NeMo 24.09")
+
+
+def test_heads_half_as_wide_as_a_tpus_arrays_halve_its_attention() -> None:
+    long = {"framework": "MaxText", "seq_len": 32768, "hardware": "TPUv6e", "hidden": 4096}
+    narrow, wide = (evaluate(columns([read_setup(row(heads=heads, **long))]), fitted()).parts["forward"][0] for heads in (32, 16))
+    assert narrow > 1.3 * wide
+
+
 def test_an_unknown_framework_is_less_sure() -> None:
     known, unknown = predict_table([row(framework="llm-foundry"), row(framework="something new")], fitted(), 0.15)
     assert known.high_s is not None
@@ -157,6 +195,12 @@ def test_a_slow_network_makes_a_slow_step() -> None:
         ("RoCE 1600Gbps/node", 25e9),
         ("8x HDR IB 200Gb/node (Selene)", 25e9),
         ("HDR IB 800 Gb/s per node (vTrain config)", 12.5e9),
+        ("4x RoCE 100Gb/node", 6.25e9),
+        ("8x 400 Gbit/s per host", 50e9),
+        ("3.2 Tb/s per node", 50e9),
+        ("3Tb/s per node", 46.875e9),
+        ("400Gbps per GPU", 50e9),
+        ("4x Omni-Path 100Gb/node", 1.5625e9),
         ("NVSwitch intra-node", None),
         ("", None),
     ],
