@@ -94,12 +94,10 @@ def read_setup(row: Row) -> Setup:
     _check(numbers)
     numbers |= _work(numbers)
     year = _number(row, "year", 0.0) or 2024.0
-    software = classify(
-        (row.get("framework") or "").strip(),
-        year,
-        sharded=zero in ("3", "fsdp", "hsdp"),
-        model_parallel=numbers["tensor"] * numbers["stages"] > 1,
-    )
+    split = numbers["tensor"] * numbers["stages"] > 1
+    software = classify((row.get("framework") or "").strip(), year, sharded=zero in ("3", "fsdp", "hsdp"), model_parallel=split)
+    if part.generation == "tpu" and software.kind != "xla":  # nothing else runs there
+        software = software._replace(kind="xla", vendor_flash=True, fused_kernels=False, deepspeed=False, old=False)
     numbers |= _machine(row, part, numbers) | _rates(row, part, software)
     return Setup(part, software, numbers, _recompute(row), zero)
 
@@ -208,6 +206,7 @@ def _rates(row: Row, part: Part, software: Software) -> dict[str, float]:
     power = part.power_fraction ** (1 / 3)
     return {
         "low_precision": float(low),
+        "brain": float(dtype == "bf16"),
         "four_bit": float(is_four_bit(dtype)),
         "half_rate": half,
         "half_ceiling": half * part.ceiling * power,

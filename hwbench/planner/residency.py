@@ -115,16 +115,19 @@ def _gathered_activation_bytes(rows: Rows) -> Array:
 
 
 def _core_bytes(rows: Rows) -> Array:
-    """Scores that unfused attention keeps: softmax output, dropout mask and output, 5 B each (arXiv:2205.05198).
+    """Scores that unfused attention keeps: softmax output, dropout mask and output, 5 B each (arXiv:2205.05198), only the first in
+    models with a gated MLP, which drop nothing out.
 
     XLA recomputes them in the backward pass rather than keep them.
     """
-    return np.where(rows.fused_attention | rows.is_xla, 0.0, 5 * rows.heads / rows.tensor * rows.sequence * tokens(rows))
+    each = np.where(rows.gated > 0, 2.0, 5.0)
+    return np.where(rows.fused_attention | rows.is_xla, 0.0, each * rows.heads / rows.tensor * rows.sequence * tokens(rows))
 
 
 def _states(rows: Rows, parameters: Array, ranks: Array) -> Array:
     ranks = np.maximum(1.0, ranks)
-    gradient = np.where((rows.date < 2024) & rows.is_megatron, 4.0, rows.element_bytes)
+    gradient = np.where(rows.main_gradients, 4.0, rows.element_bytes)
+    gradient = gradient + np.where(rows.deepspeed & (rows.brain > 0), rows.element_bytes, 0.0)  # its bf16 optimizer keeps both
     sharded = (rows.element_bytes + gradient + OPTIMIZER_BYTES) / np.minimum(shard_ranks(rows), ranks)
     optimizer = OPTIMIZER_BYTES / np.where(rows.zero0, 1.0, ranks)
     plain = rows.element_bytes + gradient / np.where(rows.zero2, ranks, 1.0) + optimizer

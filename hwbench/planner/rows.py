@@ -60,7 +60,7 @@ def columns(setups: Sequence[Setup]) -> Rows:
     }
     for stage in ("0", "1", "2"):
         flags[f"zero{stage}"] = np.array([setup.zero == stage for setup in setups])
-    for name in ("fused_attention", "second_flash", "vendor_flash", "old", "deepspeed", "compiled", "fused_kernels"):
+    for name in ("fused_attention", "second_flash", "vendor_flash", "old", "deepspeed", "compiled", "fused_kernels", "main_gradients"):
         flags[name] = np.array([bool(getattr(setup.software, name)) for setup in setups])
     # FlashAttention needs Turing or newer, and 16 bits
     flags["fused_attention"] &= np.array([setup.part.generation not in UNFUSED for setup in setups])

@@ -13,17 +13,17 @@ from typing import Literal, NamedTuple
 Kind = Literal["megatron", "fsdp", "xla"]
 KINDS: tuple[Kind, ...] = ("megatron", "fsdp", "xla")
 
-_XLA = re.compile(r"maxtext|pax|jax|xla|t5x|easylm|levanter|saxml")
-_MEGATRON = re.compile(
-    r"megatron|nemo|intern|colossal|nanotron|gpt-neox|bridge|mindspeed|primus|optimum-habana|flagscale|paddle|veomni|neuronx|nxd"
-)
+_XLA = re.compile(r"maxtext|pax|jax|xla|t5x|easylm|levanter|saxml|tensorflow|neuron")
+_MEGATRON = re.compile(r"megatron|nemo|intern|colossal|nanotron|gpt-neox|bridge|mindspeed|primus|optimum-habana|flagscale|paddle|veomni")
 _FSDP = re.compile(r"fsdp|composer|foundry|titan|lit-?gpt|lightning|accelerate|transformers|torchtune|axolotl|zero-?3|deepspeed|olmo")
 _SHARDED_FIRST = re.compile(r"auto-?model")
 """Names that hold another kind's: NeMo AutoModel is PyTorch's FSDP."""
 _OWN_MEGATRON = re.compile(r"megatron|nemo|bridge|paddle")
 _LIBRARY_MODELS = re.compile(r"deepspeed|transformers|accelerate|axolotl|hugging|trl|llama-?factory")
 _VENDOR_KERNELS = re.compile(r"auto-?model|transformer[ -]?engine|\bte\b|cudnn")
-_FUSED_KERNELS = re.compile(r"fused|apex|liger|unsloth")
+_FUSED_KERNELS = re.compile(r"fused|apex|liger|unsloth|llm\.c")
+_COMPILED = re.compile(r"compile|nano-?gpt|nanochat")
+"""Names that say it, and trainers that compile unasked."""
 _FITTED = re.compile(r"megatron|nemo|composer|foundry|maxtext|pax|deepspeed")
 _VERSION = re.compile(r"(?<!\d)(2\d)\.(0[1-9]|1[0-2])(?!\d)")
 
@@ -60,6 +60,8 @@ class Software(NamedTuple):
     compiled: bool
     fused_kernels: bool
     """Fused norms, activations and rotary embedding (Transformer Engine, Apex, Liger) in an FSDP-like framework."""
+    main_gradients: bool
+    """Megatron-LM itself sums gradients in an fp32 buffer beside 16-bit weights; NeMo's and Bridge's recipes need not."""
     known: bool
     """Whether the shipped measurements hold rows of it; others are predicted by their kind."""
 
@@ -83,8 +85,9 @@ def classify(name: str, year: float, *, sharded: bool, model_parallel: bool) -> 
         vendor_flash=kind == "xla" or vendor or (kind == "megatron" and date >= VENDOR_FLASH_YEAR),
         old=old,
         deepspeed=deepspeed,
-        compiled="compile" in text,
+        compiled=bool(_COMPILED.search(text)),
         fused_kernels=kind == "fsdp" and (vendor or bool(_FUSED_KERNELS.search(text))),
+        main_gradients=kind == "megatron" and (date < 2024 or ("megatron" in text and not re.search("nemo|bridge", text))),
         known=bool(_FITTED.search(text)),
     )
 
