@@ -40,13 +40,12 @@ def command(table: Path | None, leave_out: str, anchor: int, output: Path | None
     hwbench validate --table rows.csv --leave-out source_family --output predictions.csv
     """
     from hwbench.planner.card import score
-    from hwbench.planner.fit import measurements_path
+    from hwbench.planner.fit import shipped_table
     from hwbench.planner.leave_out import validate
     from hwbench.planner.reading import read_table
     from hwbench.planner.table import ids_of, write_predictions
 
-    path = table or measurements_path()
-    rows = read_table(path)
+    rows = read_table(table) if table is not None else shipped_table()
     lines = validate(rows, leave_out, anchors=anchor)
     if output is not None:
         write_predictions(output, ids_of(rows), lines)
@@ -54,7 +53,7 @@ def command(table: Path | None, leave_out: str, anchor: int, output: Path | None
     card = score(rows, lines, leave_out, protocol)
     if card is None:
         raise UserError(
-            f"{path}: no row has a measured_step_time_s and can be expressed", hint="predict them with `hwbench predict --table`"
+            f"{table}: no row has a measured_step_time_s and can be expressed", hint="predict them with `hwbench predict --table`"
         )
     if as_json:
         click.echo(to_json(card, pretty=True), nl=False)

@@ -36,6 +36,7 @@ class Constants:
     sustained_hopper: float = constant(0.82, 0.08, "as above; 700 W parts throttle under dense products")
     sustained_blackwell: float = constant(0.85, 0.1, "as above")
     sustained_tpu: float = constant(1.0, 0.08, "as above; a fixed clock does not sink")
+    sustained_cdna: float = constant(0.80, 0.1, "as above, AMD's parts; their library's tuning differs by shape")
     sustained_other: float = constant(0.85, 0.1, "as above, accelerators without a class of their own")
     flash1_ampere: float = constant(0.32, 0.1, "FlashAttention 1 and Triton, forward and backward, over peak: arXiv:2307.08691 figure 4")
     flash2_ampere: float = constant(0.55, 0.1, "FlashAttention 2 on A100: arXiv:2307.08691 figures 4-5")
@@ -44,6 +45,9 @@ class Constants:
     flash3_hopper: float = constant(0.50, 0.1, "cuDNN and FlashAttention 3, forward and backward: arXiv:2407.08608 figure 6")
     flash_blackwell: float = constant(0.45, 0.15, "cuDNN on Blackwell; peak doubled, exponentials did not")
     flash_other: float = constant(0.40, 0.2, "fused attention elsewhere")
+    eager_ring: float = constant(
+        0.6, 0.3, "growth of attention by PyTorch's ring of cp ranks, times 1 - 1/cp: a call a step, merged in fp32"
+    )
     narrow_heads: float = constant(0.80, 0.1, "heads of 64 and less against 128: arXiv:2307.08691 figure 4")
     unfused_attention: float = constant(1.0, 0.25, "multiple of 16 B forward, 20 B backward per score of unfused softmax, mask and dropout")
     elementwise_megatron: float = constant(1.0, 0.25, "multiple of the least traffic of norms, residuals, activations; fused kernels")

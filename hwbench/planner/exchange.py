@@ -145,6 +145,11 @@ def gathering(rows: Rows) -> NDArray[np.bool_]:
     return np.asarray(rows.sharded | (rows.zero2 & rows.is_fsdp))
 
 
+def gathered_for(rows: Rows) -> Array:
+    """Micro-batches that one gather and scatter serve: one, but all of a step where a pipeline sums gradients before it shards them."""
+    return np.asarray(np.where(rows.zero2 & (rows.stages > 1), rows.micro_batches, 1.0))
+
+
 def data_ranks(rows: Rows) -> Array:
     """Ranks that share one copy of the dense weights' work: data and context parallel."""
     return np.asarray(rows.replicas * rows.context)

@@ -1,6 +1,6 @@
 """Fitting the planner's constants to measured steps: a robust least-squares fit in logarithms, held to physical priors.
 
-`python -m hwbench.planner.fit` refits all constants on data/measurements.csv and writes data/constants.json.
+`python -m hwbench.planner.fit` refits all constants on data/measurements.csv and data/collected.csv and writes data/constants.json.
 The fit minimises  sum of w·rho((ln predicted - ln measured) / NOISE) + sum of ((constant - prior) / spread)²  over the logarithms of the
 constants, rho the soft absolute value, by iteratively reweighted Gauss-Newton steps; w makes ten rows of a large family count for fewer.
 """
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -64,14 +64,24 @@ def measurements_path() -> Path:
     return Path(str(files("hwbench.planner").joinpath("data/measurements.csv")))
 
 
+def collected_path() -> Path:
+    """Further measurements from sources that the first table has none of, in the same columns."""
+    return Path(str(files("hwbench.planner").joinpath("data/collected.csv")))
+
+
 def peaks_path() -> Path:
-    """Published peaks of memory, in the same columns; their step times were not used."""
+    """Published peaks of memory, in the same columns."""
     return Path(str(files("hwbench.planner").joinpath("data/peaks.csv")))
 
 
-def load(path: Path) -> Measured:
-    """The rows of a table that have a measured step time and can be expressed."""
-    lines = [line for line in read_table(path) if line.get("measured_step_time_s")]
+def shipped_table() -> list[dict[str, str]]:
+    """All shipped measurements."""
+    return read_table(measurements_path()) + read_table(collected_path())
+
+
+def load(table: Sequence[Mapping[str, str]]) -> Measured:
+    """The rows of a table that have a measured step time; every one of them must be expressible."""
+    lines = [dict(line) for line in table if line.get("measured_step_time_s")]
     step = np.array([float(line["measured_step_time_s"]) for line in lines])
     family = np.array([line.get("source_family", "") for line in lines], dtype=np.str_)
     return Measured(columns([read_setup(line) for line in lines]), step, family, tuple(lines))
@@ -154,7 +164,7 @@ def calibrate(measured: Measured) -> float:
 
 def main(arguments: Sequence[str]) -> int:
     """Refit on all shipped rows and write data/constants.json (or the file named)."""
-    measured = load(measurements_path())
+    measured = load(shipped_table())
     done = fit(measured, np.ones(len(measured.step_s), dtype=bool))
     target = Path(arguments[0]) if arguments else measurements_path().with_name("constants.json")
     fitted = FittedFile(

@@ -18,9 +18,9 @@ from hwbench.core.errors import UserError
 
 from .conformal import doubt, interval, quantile
 from .constants import from_vector
-from .fit import Fit, Measured, fit, load, measurements_path, without
+from .fit import Fit, Measured, fit, load, shipped_table, without
 from .model import evaluate, step_s
-from .rows import Rows, columns
+from .rows import Rows, columns, take
 from .table import Line, readable
 
 if TYPE_CHECKING:
@@ -30,9 +30,12 @@ if TYPE_CHECKING:
     Mask = NDArray[np.bool_]
 
 HOLD = 0.25
-"""Rows' worth of belief that a framework's constant is 1: an anchored constant is the anchors' mean log error times n / (n + HOLD)."""
+"""Sure rows' worth of belief that a framework's constant is 1: it is the anchors' mean log error, each weighted by 1 / doubt², as with so
+many more of no error."""
 ELSEWHERE = 0.5
 """Share of the anchors' constant that a framework of the same source without an anchor takes over."""
+SAME_RUN = 0.005
+"""Relative difference of two published steps of the same sizes that are one run, told with other digits."""
 ANCHORED = "anchor: sets the framework's constant and is not predicted"
 
 
@@ -126,15 +129,17 @@ def _anchored(rows: Rows, log_step: Array, measured: Array, anchors: int) -> Gue
     picked = picked[np.isfinite(measured[picked])]
     mask[picked] = True
     errors = np.log(measured[picked]) - log_step[picked]
+    weights = doubt(rows)[picked] ** -2.0
     frameworks = np.array(frameworks_of(rows))
-    shift = np.full(len(rows), ELSEWHERE * _held_mean(errors))
+    shift = np.full(len(rows), ELSEWHERE * _held_mean(errors, weights))
     for name in dict.fromkeys(frameworks[picked].tolist()):
-        shift[frameworks == name] = _held_mean(errors[frameworks[picked] == name])
+        mine = frameworks[picked] == name
+        shift[frameworks == name] = _held_mean(errors[mine], weights[mine])
     return Guess(log_step + shift, np.zeros(len(rows)), mask)
 
 
-def _held_mean(errors: Array) -> float:
-    return float(errors.sum() / (len(errors) + HOLD)) if len(errors) else 0.0
+def _held_mean(errors: Array, weights: Array) -> float:
+    return float((errors * weights).sum() / (weights.sum() + HOLD)) if len(errors) else 0.0
 
 
 def _shares(sizes: Counter[str], count: int) -> dict[str, int]:
@@ -147,22 +152,41 @@ def _shares(sizes: Counter[str], count: int) -> dict[str, int]:
 
 
 def _measured(own: Sequence[Mapping[str, str]], rows: Rows, labels: NDArray[np.str_], group: str) -> Measured:
-    """All rows with a measured step: the shipped ones that the table does not repeat, and the table's own, grouped by `group`."""
-    shipped = load(measurements_path())
+    """All rows with a measured step: the shipped ones that the table does not repeat, and the table's own, grouped by `group`.
+
+    A shipped source of which the table has a row under another name is left out together with the group of that row.
+    """
+    shipped = load(shipped_table())
     mine = {row.get("id", "") for row in own}
     other = [place for place, row in enumerate(shipped.table) if row["id"] not in mine]
     step = np.array([_step(row) for row in own])
     usable = np.flatnonzero(np.isfinite(step)).tolist()
     setups = [rows.setups[place] for place in usable] + [shipped.rows.setups[place] for place in other]
     table = tuple(dict(own[place]) for place in usable) + tuple(shipped.table[place] for place in other)
-    family = [str(labels[place]) for place in usable] + [shipped.table[place].get(group, "") for place in other]
+    same = _renamed(rows, step, labels, shipped, other)
+    family = [str(labels[place]) for place in usable]
+    family += [same.get(shipped.table[place]["source_family"], shipped.table[place].get(group, "")) for place in other]
     return Measured(columns(setups), np.concatenate([step[usable], shipped.step_s[other]]), np.array(family, dtype=np.str_), table)
 
 
+def _renamed(rows: Rows, step: Array, labels: NDArray[np.str_], shipped: Measured, other: Sequence[int]) -> dict[str, str]:
+    """Shipped sources that the table holds under other ids, by a row of the same run: its sizes and its step to one part in 200."""
+    keys = ("gpus", "layers", "hidden", "sequence", "global_batch")
+    runs: dict[tuple[float, ...], list[tuple[float, str]]] = {}
+    for place, setup in enumerate(rows.setups):
+        runs.setdefault(tuple(setup.numbers[key] for key in keys), []).append((float(step[place]), str(labels[place])))
+    found: dict[str, str] = {}
+    for place in other:
+        run = tuple(shipped.rows.setups[place].numbers[key] for key in keys)
+        for seconds, label in runs.get(run, ()):
+            if abs(seconds / shipped.step_s[place] - 1) < SAME_RUN:
+                found[shipped.table[place]["source_family"]] = label
+    return found
+
+
 def _subset(known: Measured, mask: Mask) -> Measured:
-    places = np.flatnonzero(mask).tolist()
-    table = tuple(known.table[place] for place in places)
-    return Measured(columns([known.rows.setups[place] for place in places]), known.step_s[mask], known.family[mask], table)
+    table = tuple(known.table[place] for place in np.flatnonzero(mask).tolist())
+    return Measured(take(known.rows, mask), known.step_s[mask], known.family[mask], table)
 
 
 def _step(row: Mapping[str, str]) -> float:

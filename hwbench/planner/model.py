@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from .constants import Constants
-from .exchange import gather_exposed_s, gather_s, layer_exchange, logits_s, pipeline_s, reduction_s, stage_layers, weights
+from .exchange import gather_exposed_s, gather_s, gathered_for, layer_exchange, logits_s, pipeline_s, reduction_s, stage_layers, weights
 from .residency import Residency, residency
 from .rows import Rows
 from .transformer import embedding_s, head_s, host_s, layer, norm
@@ -100,7 +100,8 @@ def _layer(rows: Rows, k: Constants, own: Weights, memory: Residency) -> _Stage:
     again = np.where(rows.recompute_selective_op, SELECTIVE_OP * parts.products + parts.elementwise, again)
     device = forward + backward + again + (tensor + expert + context) * passes
     host = np.maximum(0.0, norm(device, host_s(rows, k)) - device)
-    gather = gather_exposed_s(k, device + host, gather_s(rows, k, own))
+    beside = gathered_for(rows)
+    gather = gather_exposed_s(k, beside * (device + host), gather_s(rows, k, own)) / beside
     return _Stage(forward, backward, again, tensor * passes, expert * passes, context * passes, host, gather)
 
 

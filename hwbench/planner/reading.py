@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import csv
 import math
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -16,11 +15,14 @@ from typing import NamedTuple
 from hwbench.core.codec import read_text
 from hwbench.core.errors import UserError
 
-from .accelerators import ASSUMED_NETWORK_BYTES_PER_S, Part, find_part, is_four_bit, is_low_precision
+from .accelerators import ASSUMED_NETWORK_BYTES_PER_S, Part, find_part, half_of, is_four_bit, is_low_precision
 from .software import Software, classify
+from .spellings import network_bytes_per_s, number, precision, recompute, zero_stage
 
 Row = Mapping[str, str]
 DEFAULT_VOCABULARY = 50304
+USUAL_HEAD = 128.0
+"""Size of a head where a row gives neither heads nor head_dim."""
 FOUR_BIT = 0.65
 """What 4-bit training recipes get of the 4-bit rate: Hadamard transforms, stochastic rounding, layers left in 16 bits."""
 READ = (
@@ -61,11 +63,6 @@ NEEDED = ("hardware", "gpus", "layers", "hidden", "heads", "seq_len", "dtype", "
 WIDEST_NODE = 16
 """More accelerators than this on one scale-up fabric are a rack or a pod, and gpus_per_node counts its trays."""
 RECOMPUTES = ("none", "selective", "selective-op", "selective-layer", "full", "unknown")
-_LINK = r"(?P<each>\d+)\s*Gb(?:ps|/s|it/s)?\s*(?:/|per )\s*node"
-_NETWORK = (
-    re.compile(r"(?P<count>\d+)\s*x\s*(?:HDR|NDR|EDR|XDR)?\s*(?:IB|RoCE|Ethernet)?\s*" + _LINK, re.IGNORECASE),
-    re.compile(_LINK, re.IGNORECASE),
-)
 
 
 class Setup(NamedTuple):
@@ -91,26 +88,28 @@ def read_table(path: Path) -> list[dict[str, str]]:
 
 def read_setup(row: Row) -> Setup:
     """One line of a table, checked. UserError names the column, what was expected and what was found."""
-    part = find_part(_text(row, "hardware"))
+    part = half_of(find_part(_text(row, "hardware")), _number(row, "gpus_per_node", 0.0))
     zero = _zero(row)
     numbers = _shape(row) | _degrees(row)
     _check(numbers)
     numbers |= _work(numbers)
     year = _number(row, "year", 0.0) or 2024.0
-    software = classify(
-        _text(row, "framework"), year, sharded=zero in ("3", "fsdp", "hsdp"), model_parallel=numbers["tensor"] * numbers["stages"] > 1
-    )
+    split = numbers["tensor"] * numbers["stages"] > 1
+    software = classify((row.get("framework") or "").strip(), year, sharded=zero in ("3", "fsdp", "hsdp"), model_parallel=split)
+    if part.generation == "tpu" and software.kind != "xla":  # nothing else runs there
+        software = software._replace(kind="xla", vendor_flash=True, fused_kernels=False, deepspeed=False, old=False)
     numbers |= _machine(row, part, numbers) | _rates(row, part, software)
     return Setup(part, software, numbers, _recompute(row), zero)
 
 
 def _shape(row: Row) -> dict[str, float]:
-    hidden, heads = _number(row, "hidden"), _number(row, "heads")
-    model = row.get("model", "").lower()
+    hidden = _number(row, "hidden")
+    heads = _number(row, "heads", hidden / (_number(row, "head_dim", 0.0) or USUAL_HEAD))
+    model = (row.get("model") or "").lower()
     head = _number(row, "head_dim", 0.0) or hidden / max(1.0, heads)
     experts = max(1.0, _number(row, "experts", 1.0))
     ffn = _number(row, "ffn_hidden", 4 * hidden)
-    latent = "deepseek" in model and "v2-lite" not in model and "llm" not in model
+    latent = ("deepseek" in model and "v2-lite" not in model and "llm" not in model) or "kimi" in model
     values = {
         "layers": _number(row, "layers"),
         "hidden": hidden,
@@ -144,12 +143,15 @@ def _degrees(row: Row) -> dict[str, float]:
         "chunks": _number(row, "vpp", 1.0),
         "context": _number(row, "cp", 1.0),
         "expert_ranks": _number(row, "ep", 1.0),
-        "global_batch": _number(row, "global_batch"),
+        "global_batch": _number(row, "global_batch", 0.0),
         "sequence_parallel": _number(row, "seq_parallel", 0.0),
     }
     values["stated_replicas"] = _number(row, "dp", 0.0)
     values |= {"shards": 0.0, "again_share": 1.0}  # of a search: data ranks of a sharding group (0: those of one domain), layers recomputed
     values["micro_batch"] = _number(row, "micro_batch", 0.0) or 1.0
+    if not values["global_batch"] and _number(row, "micro_batch", 0.0):  # one micro-batch a replica, and as many as stages to fill them
+        inner = max(1.0, values["tensor"] * values["stages"] * values["context"])
+        values["global_batch"] = values["micro_batch"] * max(1.0, gpus / inner) * max(1.0, values["stages"])
     return values
 
 
@@ -184,7 +186,7 @@ def _machine(row: Row, part: Part, v: Mapping[str, float]) -> dict[str, float]:
         if v["gpus"] > 1:
             raise UserError(f"accelerator {part.name}: no scale-up bandwidth is known, and {v['gpus']:g} of them communicate")
         scale_up = 1.0
-    port = network_bytes_per_s(row.get("interconnect", ""), domain)
+    port = network_bytes_per_s(row.get("interconnect") or "", domain)
     return {
         "domain": domain,
         "scale_up": scale_up,
@@ -195,22 +197,16 @@ def _machine(row: Row, part: Part, v: Mapping[str, float]) -> dict[str, float]:
     }
 
 
-def network_bytes_per_s(text: str, node: float) -> float | None:
-    """One accelerator's share of a node's network from the interconnect column ('8x HDR IB 200Gb/node'), None where it says no rate."""
-    for pattern in _NETWORK:
-        if match := pattern.search(text):
-            count = float(match.groupdict().get("count") or 1)
-            return count * float(match["each"]) / 8 * 1e9 / max(1.0, min(node, 8.0))
-    return None
-
-
 def _rates(row: Row, part: Part, software: Software) -> dict[str, float]:
-    dtype = _text(row, "dtype").lower()
+    dtype = precision(row.get("dtype") or "") or ("bf16" if "bf16" in part.peaks else "fp16")
+    if dtype == "fp32" and software.kind == "megatron" and "tf32" in part.peaks:
+        dtype = "tf32"  # NVIDIA's containers, in which Megatron-like software runs, allow TF32 for fp32 (NGC release notes)
     low = is_low_precision(dtype)
     half = part.half_peak if low else part.peak(dtype)
     power = part.power_fraction ** (1 / 3)
     return {
         "low_precision": float(low),
+        "brain": float(dtype == "bf16"),
         "four_bit": float(is_four_bit(dtype)),
         "half_rate": half,
         "half_ceiling": half * part.ceiling * power,
@@ -231,14 +227,14 @@ def _ceiling(part: Part, dtype: str) -> float:
 
 
 def _zero(row: Row) -> str:
-    text = row.get("zero_stage", "").strip().lower().removesuffix(".0") or "0"
+    text = zero_stage(row.get("zero_stage") or "")
     if text not in ("0", "1", "2", "3", "fsdp", "hsdp"):
         raise UserError(f"zero_stage: expected 0, 1, 2, 3, fsdp or hsdp, found {text!r}")
     return text
 
 
 def _recompute(row: Row) -> str:
-    text = row.get("recompute", "").strip().lower() or "unknown"
+    text = recompute(row.get("recompute") or "")
     if text not in RECOMPUTES:
         raise UserError(f"recompute: expected one of {', '.join(RECOMPUTES)}, found {text!r}")
     return text
@@ -252,8 +248,8 @@ def _text(row: Row, name: str) -> str:
 
 
 def _number(row: Row, name: str, default: float | None = None) -> float:
-    text = (row.get(name) or "").strip()
-    if not text or text.lower() in ("nan", "none", "null"):
+    text = number(row.get(name) or "")
+    if not text:
         if default is None:
             raise UserError(f"{name} is empty")
         return default

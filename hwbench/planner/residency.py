@@ -12,7 +12,7 @@ import numpy as np
 
 from .exchange import Weights, data_ranks, shard_ranks
 from .rows import Rows
-from .transformer import loss_vocabulary, tokens
+from .transformer import compiled_loss, loss_vocabulary, tokens
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -31,8 +31,6 @@ EAGER_LOGIT_BYTES = 12.0
 """PyTorch's own cross entropy in fp32: log-probabilities, their gradient and the logits' gradient are there at once, 4 B each."""
 COMPILED_LOGIT_BYTES = 4.0
 """A compiled cross entropy: logits and their gradient in 16 bits, nothing between."""
-COMPILED_LOSS_YEAR = 2025.0
-"""FSDP-like frameworks that compile their layers compile the loss too since about then (torchtitan)."""
 OPTIMIZER_BYTES = 12.0
 """fp32 master weight and two moments."""
 SELECTIVE_OP = 0.5
@@ -60,7 +58,7 @@ def residency(rows: Rows, own: Weights) -> Residency:
     held = in_flight(rows) * rows.layers / rows.stages  # stages with a layer less come first: they hold most micro-batches
     one = layer_activation_bytes(rows) + _gathered_activation_bytes(rows)
     boundary = tokens(rows) * rows.hidden * rows.element_bytes / np.where(rows.sequence_parallel, rows.tensor, 1.0)
-    eager = np.where(rows.compiled & (rows.date >= COMPILED_LOSS_YEAR), COMPILED_LOGIT_BYTES, EAGER_LOGIT_BYTES)
+    eager = np.where(compiled_loss(rows), COMPILED_LOGIT_BYTES, EAGER_LOGIT_BYTES)
     each = np.where(rows.is_fsdp, eager, LOGIT_BYTES)
     logits = np.where(rows.stages > 1, 0.0, tokens(rows) * loss_vocabulary(rows) * each)
     gathered = np.where(rows.sharded, _gathered_weight_bytes(rows, own), 0.0)
@@ -117,16 +115,19 @@ def _gathered_activation_bytes(rows: Rows) -> Array:
 
 
 def _core_bytes(rows: Rows) -> Array:
-    """Scores that unfused attention keeps: softmax output, dropout mask and output, 5 B each (arXiv:2205.05198).
+    """Scores that unfused attention keeps: softmax output, dropout mask and output, 5 B each (arXiv:2205.05198), only the first in
+    models with a gated MLP, which drop nothing out.
 
     XLA recomputes them in the backward pass rather than keep them.
     """
-    return np.where(rows.fused_attention | rows.is_xla, 0.0, 5 * rows.heads / rows.tensor * rows.sequence * tokens(rows))
+    each = np.where(rows.gated > 0, 2.0, 5.0)
+    return np.where(rows.fused_attention | rows.is_xla, 0.0, each * rows.heads / rows.tensor * rows.sequence * tokens(rows))
 
 
 def _states(rows: Rows, parameters: Array, ranks: Array) -> Array:
     ranks = np.maximum(1.0, ranks)
-    gradient = np.where((rows.date < 2024) & rows.is_megatron, 4.0, rows.element_bytes)
+    gradient = np.where(rows.main_gradients, 4.0, rows.element_bytes)
+    gradient = gradient + np.where(rows.deepspeed & (rows.brain > 0), rows.element_bytes, 0.0)  # its bf16 optimizer keeps both
     sharded = (rows.element_bytes + gradient + OPTIMIZER_BYTES) / np.minimum(shard_ranks(rows), ranks)
     optimizer = OPTIMIZER_BYTES / np.where(rows.zero0, 1.0, ranks)
     plain = rows.element_bytes + gradient / np.where(rows.zero2, ranks, 1.0) + optimizer

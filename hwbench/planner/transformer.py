@@ -30,6 +30,14 @@ LAUNCH_S = 2e-6
 """Start of one product on the device; gemm.csv's smallest take 2-5 us."""
 TILE = 128.0
 """Rows to which a grouped product pads every expert's tokens."""
+HALVED_FLASH = 0.85
+"""Share of a halved product rate that fused attention reaches at most: exponentials are quick beside it (GeForce)."""
+COMPILED_LOGIT_SHARE = 10 / 22
+"""A compiled loss keeps nothing in fp32: logits written, read twice, their gradient written and read, 2 B each."""
+COMPILED_LOSS_YEAR = 2025.0
+"""FSDP-like frameworks that compile their layers compile the loss too since about then (torchtitan)."""
+WIDE_ARRAY = 256.0
+"""Rows and columns of the newer TPUs' matrix units; the scores' products are as deep as a head is wide."""
 EARLY_YEARS = 1.5
 """Time in which software catches up with a new accelerator, by a factor of e."""
 
@@ -74,9 +82,9 @@ def tokens(rows: Rows) -> Array:
 def sustained(rows: Rows, k: Constants) -> Array:
     """Share of a microbenchmark's product rate that training sustains, by generation and by the age of the software."""
     generation = np.select(
-        [rows.is_volta, rows.is_ampere, rows.is_hopper, rows.is_blackwell, rows.is_tpu],
-        [k.sustained_volta, k.sustained_ampere, k.sustained_hopper, k.sustained_blackwell, k.sustained_tpu],
-        k.sustained_other,
+        [rows.is_volta, rows.is_ampere, rows.is_hopper, rows.is_blackwell, rows.is_tpu, rows.is_cdna],
+        [k.sustained_volta, k.sustained_ampere, k.sustained_hopper, k.sustained_blackwell, k.sustained_tpu, k.sustained_cdna],
+        np.where(rows.halved, 1.0, k.sustained_other),
     )
     return np.asarray(generation * (1 - min(0.5, k.immature) * np.exp(-rows.age / EARLY_YEARS)))
 
@@ -110,7 +118,13 @@ def head_s(rows: Rows, k: Constants) -> Array:
     count = tokens(rows)
     share = rows.vocabulary / rows.tensor
     product = product_s(rows, rows.half_ceiling * sustained(rows, k), count, share, rows.hidden, rows.element_bytes)
-    return np.asarray(3 * product + k.logits * 22 * count * loss_vocabulary(rows) / (rows.memory_rate * STREAM))
+    share = np.where(compiled_loss(rows), COMPILED_LOGIT_SHARE, 1.0)
+    return np.asarray(3 * product + share * k.logits * 22 * count * loss_vocabulary(rows) / (rows.memory_rate * STREAM))
+
+
+def compiled_loss(rows: Rows) -> NDArray[np.bool_]:
+    """Rows whose loss over the vocabulary is one compiled kernel."""
+    return np.asarray(rows.compiled & (rows.date >= COMPILED_LOSS_YEAR))
 
 
 def loss_vocabulary(rows: Rows) -> Array:
@@ -180,7 +194,7 @@ def _attention(rows: Rows, k: Constants, share: Array) -> tuple[Array, Array]:
     flops = 4 * rows.sequence * count * rows.heads * head / rows.tensor
     half_windowed = 0.5 + 0.5 * np.minimum(1.0, 2 * rows.window / rows.sequence)
     flops = flops * np.where(rows.window > 0, half_windowed, 1.0)
-    fused = 0.5 * flops / (rows.half_rate * rows.power * flash_fraction(rows, k))
+    fused = 0.5 * flops / (rows.half_rate * rows.power * flash_fraction(rows, k)) * ring_growth(rows, k)
     scores = rows.heads / rows.tensor * rows.sequence * count
     stream = rows.memory_rate * STREAM
     products = flops / (rows.half_rate * rows.power * 0.45 * share)
@@ -189,12 +203,20 @@ def _attention(rows: Rows, k: Constants, share: Array) -> tuple[Array, Array]:
     return np.where(rows.fused_attention, fused, unfused), np.where(rows.fused_attention, 2.5 * fused, unfused_backward)
 
 
+def ring_growth(rows: Rows, k: Constants) -> Array:
+    """What PyTorch's context parallelism makes of attention: a call per step of the ring, merged with the others'."""
+    return np.where(rows.is_fsdp & ~rows.vendor_flash, 1 + k.eager_ring * (1 - 1 / rows.context), 1.0)
+
+
 def flash_fraction(rows: Rows, k: Constants) -> Array:
     """Fused attention's rate over the 16-bit peak, by generation, kernel, head size and length."""
+    head = np.where(rows.latent, _ROPE + _NOPE, rows.head)
     ampere = np.where(rows.second_flash, k.flash2_ampere, k.flash1_ampere)
     hopper = np.where(rows.second_flash, np.where(rows.vendor_flash, k.flash3_hopper, k.flash2_hopper), k.flash1_hopper)
     known = [rows.is_ampere, rows.is_hopper, rows.is_blackwell]
     best = np.select(known, [ampere, hopper, np.full(len(rows), k.flash_blackwell)], k.flash_other)
+    best = np.where(rows.halved, np.minimum(HALVED_FLASH, 2 * best), best)
+    best = best * np.where(rows.wide_arrays, np.minimum(1.0, head / WIDE_ARRAY), 1.0)
     return np.asarray(best * np.where(rows.head <= 64, k.narrow_heads, 1.0) * rows.sequence / (rows.sequence + 400.0))
 
 
@@ -202,6 +224,7 @@ def _elementwise(rows: Rows, k: Constants) -> Array:
     """Norms, residuals, activation, rotary embedding and bias of the forward pass, as memory traffic."""
     gated = np.where(rows.gated > 0, k.eager_gated, 1.0)
     eager = np.where(rows.compiled, k.elementwise_compiled, k.elementwise_eager * gated)
+    eager = np.where(rows.fused_kernels, k.elementwise_megatron, eager)
     kind = np.select([rows.is_fsdp, rows.is_xla], [eager, np.full(len(rows), k.elementwise_xla)], k.elementwise_megatron)
     ranks = np.where(rows.sequence_parallel, rows.tensor, 1.0)
     activation = np.where(rows.odd_activation, k.odd_activation, k.expert_activation)

@@ -134,7 +134,7 @@ REFUSED = {
     "no tokens at all": (["--model", "gpt2", "--cluster", "dgx-h100"], 2, "--tokens is missing"),
     "serving without --serve": ([*QUESTION, "--users", "3"], 2, "--users belongs to serving"),
     "serving without a load": ([*QUESTION, "--serve", "--users", "3"], 2, "--serve needs --prompt-tokens, --output-tokens, --ttft, --tpot"),
-    "too large": (["--model", "gpt3-175b", "--tokens", "1B", "--cluster", "rtx-4090-workstation"], 5, "1.34 TiB short"),
+    "too large": (["--model", "gpt3-175b", "--tokens", "1B", "--cluster", "rtx-4090-workstation"], 5, "1.35 TiB short"),
     "too slow": (["--model", "gpt2-xl", "--tokens", "1T", "--deadline", "1h", "--max-nodes", "4", "--cluster", "dgx-2"], 5, "too slow"),
     "no run": ([*QUESTION, "--cluster", "here"], 2, "no runs here"),
     "unwritable output": ([*QUESTION, "--output", "/proc/none/plan.json"], 2, "can't write"),
@@ -155,7 +155,7 @@ def test_a_refusal_is_a_line_a_hint_and_a_status() -> None:
     ran = hwbench("size", "--model", "gpt3-175b", "--tokens", "1B", "--cluster", "rtx-4090-workstation")
     assert (ran.returncode, ran.stdout) == (5, "")
     first, second = ran.stderr.splitlines()
-    assert first.startswith("hwbench: rtx-4090-workstation: does not fit on 1 node: the least memory is 1.36 TiB an accelerator")
+    assert first.startswith("hwbench: rtx-4090-workstation: does not fit on 1 node: the least memory is 1.37 TiB an accelerator")
     assert second.startswith("  try: allow more time")
 
 

@@ -48,9 +48,9 @@ def test_the_recommendation_is_what_the_page_says(outputs: list[str], folder: Pa
     assert best.deadline_probability is not None
     assert 0.5 <= best.deadline_probability < 0.8  # "a little above one half"
     costs = [one.cost_usd or 0 for one in answer.sizings]
-    assert costs[-1] < 1.10 * costs[0]  # "within ten per cent of each other"
+    assert costs[-1] < 1.20 * costs[0]  # "within a fifth of each other"
     assert answer.beats is not None
-    assert 0.5 <= answer.beats.probability < 0.8  # "nearer to a coin's than to certainty"
+    assert 0.65 <= answer.beats.probability < 0.85  # "about three quarters"
     gains = {one.part: one.change_fraction for one in answer.sensitivities}
     assert gains["FLOP/s"] < -0.05
     assert gains["network"] > -0.02

@@ -7,15 +7,17 @@ from hwbench.core.errors import UserError
 from hwbench.planner.card import rank_correlation, score
 from hwbench.planner.conformal import doubt, interval, quantile
 from hwbench.planner.constants import Constants, fitted, from_vector, markdown, names, priors, shipped, spreads
-from hwbench.planner.fit import Fit, Measured, fit, load, measurements_path, without
+from hwbench.planner.fit import Fit, Measured, collected_path, fit, load, measurements_path, shipped_table, without
 from hwbench.planner.leave_out import ANCHORED, pick_anchors, validate
 from hwbench.planner.model import step_s
 from hwbench.planner.reading import read_table
 from hwbench.planner.rows import columns
 from hwbench.planner.table import Line
 
-TABLE = read_table(measurements_path())
-SHIPPED = load(measurements_path())
+TABLE = shipped_table()
+SHIPPED = load(TABLE)
+FIRST = slice(0, len(read_table(measurements_path())))
+"""Rows of data/measurements.csv; those of data/collected.csv come after."""
 
 
 @pytest.fixture(scope="module")
@@ -34,18 +36,37 @@ def anchored(fits: dict[str, Fit]) -> list[Line]:
 
 
 def test_the_blind_score_does_not_fall(blind: list[Line]) -> None:
-    """The guard: measured 10.2 % mean, 8.0 % median, p90 21.8 % when it was written."""
+    """The guard: measured 10.0 % mean, 7.9 % median, p90 21.6 % over all shipped rows when it was written."""
     card = score(TABLE, blind, "source_family", "blind")
     assert card is not None
     assert card.predicted == card.rows == len(TABLE)
-    assert card.total.mape_fraction < 0.115
-    assert card.total.median_fraction < 0.090
-    assert card.total.p90_fraction < 0.245
+    assert card.total.mape_fraction < 0.105
+    assert card.total.median_fraction < 0.085
+    assert card.total.p90_fraction < 0.23
     assert card.total.coverage_fraction is not None
     assert 0.85 <= card.total.coverage_fraction <= 0.95
     assert card.total.width_fraction is not None
     assert card.total.width_fraction < 0.5
-    assert all(one.coverage_fraction is not None and one.coverage_fraction >= 0.75 for one in card.groups)
+    assert all(one.coverage_fraction is not None and one.coverage_fraction >= 0.70 for one in card.groups)
+
+
+@pytest.mark.parametrize(
+    "rows, mean, median, p90", [(FIRST, 0.100, 0.077, 0.212), (slice(FIRST.stop, None), 0.112, 0.094, 0.24)], ids=["first", "collected"]
+)
+def test_neither_table_is_predicted_worse_blind(blind: list[Line], rows: slice, mean: float, median: float, p90: float) -> None:
+    """The first table's bounds are its figures from before the second was collected: 10.0 %, 7.7 %, 21.2 %."""
+    card = score(TABLE[rows], blind[rows], "source_family", "blind")
+    assert card is not None
+    assert card.total.mape_fraction < mean
+    assert card.total.median_fraction < median
+    assert card.total.p90_fraction < p90
+    assert card.total.coverage_fraction is not None
+    assert 0.85 <= card.total.coverage_fraction <= 0.95
+
+
+def test_the_choice_of_layouts_does_not_fall(blind: list[Line]) -> None:
+    card = score(TABLE[FIRST], blind[FIRST], "source_family", "blind")
+    assert card is not None
     assert card.mean_regret_fraction is not None
     assert card.mean_regret_fraction < 0.02
     assert card.mean_rank_correlation is not None
@@ -61,9 +82,28 @@ def test_the_anchored_score_does_not_fall(anchored: list[Line]) -> None:
     assert card.mean_over_groups_fraction < 0.11
     assert card.total.coverage_fraction is not None
     assert 0.85 <= card.total.coverage_fraction <= 0.95
+    first = score(TABLE[FIRST], anchored[FIRST], "source_family", "anchored")
+    assert first is not None
+    assert first.total.mape_fraction < 0.092
     left = [line for line in anchored if line.step_s is None]
     assert {line.reason for line in left} == {ANCHORED}
     assert len(left) <= 3 * len(card.groups)
+
+
+def test_a_shipped_source_under_another_name_is_left_out_too(blind: list[Line]) -> None:
+    """Rows of a family that is shipped, with other ids and another family: constants that saw them would not be blind."""
+    places = [place for place, row in enumerate(TABLE) if row["source_family"] == "LUMI"]
+    renamed = [dict(TABLE[place], id=f"x{place}", source_family="mine") for place in places]
+    found = [line.step_s for line in validate(renamed, "source_family")]
+    assert found == pytest.approx([blind[place].step_s for place in places], rel=1e-6)
+
+
+def test_every_collected_row_names_its_source_and_is_no_shipped_run() -> None:
+    rows = read_table(collected_path())
+    assert all(row["source"] and row["source_family"] and float(row["measured_step_time_s"]) > 0 for row in rows)
+    ids = [row["id"] for row in TABLE]
+    assert len(set(ids)) == len(ids)
+    assert not {row["source_family"] for row in rows} & {row["source_family"] for row in TABLE[FIRST]}
 
 
 def test_anchors_are_chosen_without_a_look_at_what_was_measured() -> None:

@@ -124,8 +124,8 @@ def test_a_model_that_fits_nowhere_says_what_is_short_and_by_how_much() -> None:
     assert answer.sizings == ()
     error = no_plan(answer)
     assert error.exit_code == 5
-    assert "rtx-4090-workstation: does not fit on 1 node: the least memory is 1.36 TiB" in error.message
-    assert "it has 22.4 GiB: 1.34 TiB short" in error.message
+    assert "rtx-4090-workstation: does not fit on 1 node: the least memory is 1.37 TiB" in error.message
+    assert "it has 22.4 GiB: 1.35 TiB short" in error.message
     assert error.hint
 
 
