@@ -7,7 +7,7 @@ import click
 
 from hwbench.core.codec import to_json, to_toml, write_atomic
 from hwbench.core.profile import ClusterProfile
-from hwbench.core.units import format_bytes, format_rate
+from hwbench.core.units import format_bytes, format_rate, format_seconds
 
 from ._planning import calibrated
 
@@ -61,6 +61,9 @@ def _print_summary(profile: ClusterProfile, output: Path) -> None:
         console.print(f"  whole steps   {profile.efficiency.step_factor:.2f} times their prediction", markup=False)
     for tier in profile.tiers:
         console.print(f"  {tier.name:<13} {format_rate(tier.bandwidth_bytes_per_s, 'B/s')} effective", markup=False)
+    if own := profile.efficiency.message_s:
+        each = ", ".join(f"{axis} {format_seconds(seconds)}" for axis, seconds in own.items())
+        console.print(f"  layouts       {each} of their own for each message", markup=False)
     for note in profile.notes:
         console.print(f"  note: {note}", markup=False)
     console.print(f"Wrote {output}", markup=False, soft_wrap=True)
