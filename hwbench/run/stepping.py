@@ -82,7 +82,6 @@ def clipping(step: Step, clip_norm: float | None) -> Callable[[], None]:
             if p.grad is not None:
                 by_share.setdefault(share, []).append(_local(p.grad))
         norms = [get_total_norm(gradients) for gradients in by_share.values()]
-        norms = [norm if norm.dtype.itemsize >= 4 else norm.float() for norm in norms]  # the square of a scaled fp16 norm overflows
         squares = torch.stack([_wide(norm) ** 2 * share for norm, share in zip(norms, by_share, strict=True)]).sum()
         if not alike:
             dist.all_reduce(squares)
