@@ -34,7 +34,7 @@ def dealt(cost: Cost, layout: Layout) -> tuple[range, ...]:
     """
     stages, found = layout.stages * layout.vpp, pieces(cost)
     if len(found) < stages:
-        raise UserError(f"layout {layout.text}: a model of {len(found)} pieces can't be cut into {stages} stages")
+        raise UserError(f"layout {layout.text}: a model of {len(found)} pieces (embedding, layers, head) can't be cut into {stages} stages")
     if even := _evenly(cost, stages):
         return even
     if layout.place > 1:

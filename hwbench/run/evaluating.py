@@ -23,7 +23,9 @@ def evaluated(training: Training, layout: Layout) -> Evaluation:
         return unevaluated("no evaluation: the workload has none")
     gathers = layout.loss == "full" and not layout.sp  # with sp a translation's words would have to come in multiples of the ranks
     if divided := [axis for axis in layout.axes() if axis not in WHOLE and not (axis == "tp" and gathers)]:
-        return unevaluated(f"no evaluation under {layout.text}: with {', '.join(divided)} no rank has whole logits of sequences of any length")
+        return unevaluated(
+            f"no evaluation under {layout.text}: with {', '.join(divided)} no rank has whole logits of sequences of any length"
+        )
     try:
         with torch.compiler.set_stance("force_eager"):
             return _finite(training.evaluate())
