@@ -57,7 +57,7 @@ def accumulated(step: Step) -> Callable[[], Tensor]:
 
 def _kinds(step: Step) -> list[list[Parameter]]:
     """Plain parameters that all data ranks have, those that only some have, and DTensors, by mesh: torch's optimizers take no mixture."""
-    some = {p: ranks for module, ranks in step.apart for p in module.parameters()}
+    some = step.ranks_apart()
     kinds: dict[DeviceMesh | None, list[Parameter]] = {}
     for p in (p for part in step.parts for p in part.parameters()):
         kinds.setdefault(p.device_mesh if isinstance(p, DTensor) else some.get(p), []).append(p)
