@@ -73,7 +73,7 @@ def test_ranks_that_share_a_model_get_the_same_new_batches(tmp_path: Path) -> No
 
 def test_ranks_that_share_out_experts_or_products_have_whole_logits_together(tmp_path: Path) -> None:
     for workload, layout in (("moe", "dp=2,ep=2"), ("llama", "branches=2")):
-        folder = tmp_path / workload
+        (folder := tmp_path / workload).mkdir()
         (record,) = learned(folder, workload, "--set", "distribution=text", "--processes", "1", "--layout", layout)
         assert evaluation(record).reasons == ()
         assert 1 < evaluation(record).metrics["perplexity"] < 550
