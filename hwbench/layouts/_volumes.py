@@ -58,7 +58,8 @@ def tied_transfers(cost: Cost, layout: Layout, axis: str) -> tuple[Transfer, ...
     size = tied_table(cost) * element_bytes(cost) / (layout.tp * layout.fsdp)
     if not size or not cost.training:
         return ()
-    return (Transfer(collective="all_reduce", axis=axis, ranks=2, message_bytes=size, count=1, why="gradient of the tied token table"),)
+    far, why = layout.stages - 1, "gradient of the tied token table"
+    return (Transfer(collective="all_reduce", axis=axis, ranks=2, message_bytes=size, count=1, why=why, spacing=far),)
 
 
 def stage_bytes(cost: Cost, layout: Layout) -> float:

@@ -148,6 +148,9 @@ def test_a_group_of_ranks_with_others_between_them_reaches_further() -> None:
     layout = parse_layout("fsdp=16,ep=4")
     assert reach(profile(), layout, near).tier.name == "nvlink"
     assert reach(profile(), layout, replace(near, spacing=4)).tier.name == "infiniband"
+    ends = Transfer(collective="all_reduce", axis="pp", ranks=2, message_bytes=1e9, count=1, spacing=7)
+    assert reach(profile(), parse_layout("pp=8,microbatches=8"), ends).tier.name == "nvlink"
+    assert reach(profile(), parse_layout("pp=8,tp=2,microbatches=8"), ends).tier.name == "infiniband"
 
 
 def test_memory_is_sharded_by_zero_and_fsdp() -> None:
