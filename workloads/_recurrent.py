@@ -45,9 +45,8 @@ def recurrent_block(
     Two products a step: x_t·W of all steps at once (`per_step`: each by itself, which reads the weights again each time), (b·s, width)
     by (width, g·h); h_{t−1}·R one step after the other, each (b, h) by (h, g·h). The backward pass does both products of each, the one
     into the initial state included, as fused kernels do, and moves about twice as much between them. A `continued` layer's initial state
-    is another's last. Kept for the backward pass: the
-    input, and per step what KINDS says, the least there can be; oneDNN's workspace on a CPU takes 15.75h where an LSTM's gates and cell
-    take 5h.
+    is another's last. Kept for the backward pass: the input, and per step what KINDS says, the least there can be; oneDNN's workspace on a
+    CPU takes 15.75h where an LSTM's gates and cell take 5h.
     """
     shape, n = KINDS[kind], batch * steps
     wide = shape.gates * hidden

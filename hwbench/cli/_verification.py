@@ -16,6 +16,10 @@ from hwbench.core.workload import Workload
 
 from ._planning import sends
 
+SINGLE = "single"
+LEAST_SPREAD = 1.15
+"""A few steps agree better with each other than a step of another model will."""
+
 
 def verified(runs: Sequence[Run], workloads: Mapping[str, Workload]) -> tuple[Verified, ...]:
     """Every training step of the runs beside its prediction; nothing for a run without the ceilings that calibration needs."""
@@ -47,7 +51,7 @@ def predicted(case: Case, profile: ClusterProfile, workload: Workload) -> Predic
 
 def _fitted(case: Case) -> bool:
     """Calibration takes the cost of communication from training steps that several ranks share."""
-    return case.layout != "single"
+    return case.layout != SINGLE
 
 
 def with_layout_work(profile: ClusterProfile, run: Run) -> ClusterProfile:
@@ -99,11 +103,6 @@ def _own_s(case: Case, profile: ClusterProfile, took_s: float, alone_s: float) -
     return (took_s - alone_s * compute_s / undivided_s - sending_s) / messages if messages else None
 
 
-SINGLE = "single"
-LEAST_SPREAD = 1.15
-"""A few steps agree better with each other than a step of another model will."""
-
-
 def with_step_factor(profile: ClusterProfile, run: Run) -> ClusterProfile:
     """The profile with what software added to the run's own training steps: the median of measured over predicted, one rank each.
 
@@ -112,7 +111,7 @@ def with_step_factor(profile: ClusterProfile, run: Run) -> ClusterProfile:
     """
     from .report import installed_workloads
 
-    steps = [one for one in verified([run], installed_workloads([run])) if one.layout == "single" and one.predicted_s > 0]
+    steps = [one for one in verified([run], installed_workloads([run])) if one.layout == SINGLE and one.predicted_s > 0]
     if not steps:
         return profile
     ratios = sorted(one.measured_s / one.predicted_s for one in steps)

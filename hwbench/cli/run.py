@@ -76,9 +76,7 @@ INTERLEAVED = 3
 @click.option("--rdzv-endpoint", metavar="HOST:PORT", help="An address of node 0 that all of them reach, and a free port there.")
 @click.option("--profile", is_flag=True, help="Write a profiler's trace of an extra repeat of each case, and its costliest operators.")
 @click.option("--find-batch", is_flag=True, help="First find the largest batch of the case that fits into memory, and measure that.")
-@click.option(
-    "--train-steps", type=click.IntRange(min=1), help="Make at least so many calls of each training step, however long they take."
-)
+@click.option("--train-steps", type=click.IntRange(min=1), help="Make at least so many calls of each training step, within --time-limit.")
 @click.option("--resume", is_flag=False, flag_value="", metavar="[RUN]", help="Complete a run (the newest): measure what is not done.")
 def command(
     workloads: tuple[str, ...],

@@ -80,6 +80,10 @@ class Step:
     """Modules that not all ranks of dp, cp and fsdp have in common, each with those that do: of dimensions `copies` and `shards`. FSDP
     shares it out among shards, if there are several, and completes its gradients; otherwise `settle` does."""
 
+    def ranks_apart(self) -> dict[torch.nn.Parameter, DeviceMesh]:
+        """The parameters of the modules that stand `apart`, as they are by now, each with the ranks that have it in common."""
+        return {p: ranks for module, ranks in self.apart for p in module.parameters()}
+
 
 @dataclass(frozen=True, kw_only=True)
 class Split:

@@ -34,19 +34,20 @@ def dealt(cost: Cost, layout: Layout) -> tuple[range, ...]:
     """
     stages, found = layout.stages * layout.vpp, pieces(cost)
     if len(found) < stages:
-        raise UserError(f"layout {layout.text}: a model of {len(found)} pieces can't be cut into {stages} stages")
+        raise UserError(f"layout {layout.text}: a model of {len(found)} pieces (embedding, layers, head) can't be cut into {stages} stages")
     if even := _evenly(cost, stages):
         return even
     if layout.place > 1:
-        return balanced(tuple(_held(piece) for piece in found), stages)
+        return balanced(tuple(piece.parameters + tied_parameters(piece) for piece in found), stages)
     return balanced(tuple(sum(op.flops + op.backward_flops for op in piece.operators) for piece in found), stages)
 
 
-def _held(piece: Block) -> float:
-    """Parameters of a piece, with the token table where the projection is one that the embedding has."""
-    tied = any(op.name == "tied_gradient" for op in piece.operators)
-    table = next(((op.n or 0) * (op.k or 0) for op in piece.operators if tied and op.division == "vocabulary" and op.kind == "matmul"), 0)
-    return float(piece.parameters + table)
+def tied_parameters(block: Block) -> float:
+    """Parameters of a token table that is also this block's projection, and that counts with the embedding; 0 where there is none."""
+    if not any(op.name == "tied_gradient" for op in block.operators):
+        return 0.0
+    projection = next(op for op in block.operators if op.kind == "matmul" and op.division == "vocabulary")
+    return float((projection.n or 0) * (projection.k or 0))
 
 
 def _evenly(cost: Cost, stages: int) -> tuple[range, ...]:

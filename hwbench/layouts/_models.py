@@ -19,7 +19,7 @@ def attends(block: Block) -> bool:
 
 
 def is_recurrent(cost: Cost) -> bool:
-    """Whether the model has recurrent layers: one fused module, each step of which needs the one before."""
+    """Whether the model has recurrent layers, each step of which needs the one before."""
     return any(op.kind == "recurrent" for block in cost.blocks for op in block.operators)
 
 

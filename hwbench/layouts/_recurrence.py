@@ -15,6 +15,8 @@ from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.tensor import DTensor, Partial, Replicate, Shard
 from torch.nn import functional
 
+from hwbench.core.errors import UserError
+
 GATES: Final = 4
 """An LSTM's, in torch's order: input, forget, candidate, output."""
 
@@ -39,10 +41,11 @@ class DividedLSTM(nn.Module):
 
     def __init__(self, whole: nn.LSTM, tp: DeviceMesh) -> None:
         super().__init__()
-        assert whole.batch_first, "the first dimension of what stages hand on is that of samples"
-        assert whole.bias, "a layer without biases has no name for them"
-        assert not whole.bidirectional, "the second direction has parameters of other names"
-        assert not whole.proj_size, "a projected state has another width than its cell"
+        if not whole.batch_first or not whole.bias or whole.bidirectional or whole.proj_size:
+            raise UserError(
+                f"tp of {whole}: the divided LSTM has batch_first=True, biases, one direction and no projection",
+                hint="docs/layouts.md has what a model offers, so that every layout can divide it",
+            )
         self.num_layers, self.dropout, self.group, self.tp = whole.num_layers, whole.dropout, tp.get_group(), tp
         self.names = [[str(name) for name in names] for names in whole._all_weights]  # of some of a model's layers they begin anywhere
         for name, parameter in whole.named_parameters():

@@ -52,16 +52,11 @@ def share_means(step: Step, mesh: DeviceMesh, layout: Layout) -> None:
         module.__dict__["average"] = average
 
 
-def apart(step: Step) -> set[torch.nn.Parameter]:
-    """The parameters that not all ranks have in common, and whose gradients are completed elsewhere."""
-    return {p for module, _ in step.apart for p in module.parameters()}
-
-
 def _wrapped(step: Step, ranks: DeviceMesh) -> Step:
     """Each part under DistributedDataParallel; gradients live in its buckets, so that they aren't copied."""
     from torch.nn.parallel import DistributedDataParallel
 
-    alone = apart(step)
+    alone = set(step.ranks_apart())
     wrapped = []
     for part in step.parts:
         names = [name for name, p in part.named_parameters() if p in alone]
@@ -86,7 +81,7 @@ def _replicated(step: Step, ranks: DeviceMesh) -> Step:
     from torch.distributed._composable.replicate_with_fsdp import replicate as replicate_module
 
     parts: list[Any] = list(step.parts)
-    alone = apart(step)
+    alone = set(step.ranks_apart())
     for part in parts:
         for modules in groups(part):
             replicate_module(modules if len(modules) > 1 else modules[0], mesh=ranks, ignored_params=alone)

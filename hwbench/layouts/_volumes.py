@@ -6,7 +6,7 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from hwbench.core.parallel import Transfer
-from hwbench.core.stages import dealt, pieces
+from hwbench.core.stages import dealt, pieces, tied_parameters
 from hwbench.core.workload import DTYPE_BYTES
 
 if TYPE_CHECKING:
@@ -50,11 +50,7 @@ def dense_bytes(block: Block, cost: Cost, layout: Layout) -> float:
 
 def tied_table(cost: Cost) -> float:
     """Elements of a token table that is also the vocabulary projection; 0 where there is none."""
-    operators = [op for block in cost.blocks for op in block.operators]
-    if not any(op.name == "tied_gradient" for op in operators):
-        return 0.0
-    projection = next(op for op in operators if op.kind == "matmul" and op.division == "vocabulary")
-    return float((projection.n or 0) * (projection.k or 0))
+    return sum(map(tied_parameters, cost.blocks))
 
 
 def tied_transfers(cost: Cost, layout: Layout, axis: str) -> tuple[Transfer, ...]:
@@ -62,7 +58,8 @@ def tied_transfers(cost: Cost, layout: Layout, axis: str) -> tuple[Transfer, ...
     size = tied_table(cost) * element_bytes(cost) / (layout.tp * layout.fsdp)
     if not size or not cost.training:
         return ()
-    return (Transfer(collective="all_reduce", axis=axis, ranks=2, message_bytes=size, count=1, why="gradient of the tied token table"),)
+    far, why = layout.stages - 1, "gradient of the tied token table"
+    return (Transfer(collective="all_reduce", axis=axis, ranks=2, message_bytes=size, count=1, why=why, spacing=far),)
 
 
 def stage_bytes(cost: Cost, layout: Layout) -> float:

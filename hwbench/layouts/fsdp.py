@@ -9,7 +9,7 @@ from msgspec.structs import replace
 from hwbench.core.parallel import Collective, Split, Step, Transfer
 
 from ._models import groups
-from ._replicas import apart, share_means
+from ._replicas import share_means
 from ._volumes import dense_bytes, element_bytes, expert_block_bytes, passes, routing_means, tied_table
 
 if TYPE_CHECKING:
@@ -114,7 +114,7 @@ def split(step: Step, mesh: DeviceMesh, layout: Layout) -> Step:
         from ._experts import sharded
 
         sharded(step, layout, reshard=reshard)
-    alone = apart(step)
+    alone = set(step.ranks_apart())
     for part in step.parts:
         for modules in groups(part):
             together = modules if len(modules) > 1 else modules[0]

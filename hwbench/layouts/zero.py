@@ -48,7 +48,7 @@ def split(step: Step, mesh: DeviceMesh, layout: Layout) -> Step:  # noqa: ARG001
     from torch.distributed.optim import ZeroRedundancyOptimizer
 
     dp, inner = mesh["dp"], step.optimizer
-    some = {p: ranks["copies"] for module, ranks in step.apart for p in module.parameters()}
+    some = {p: ranks["copies"] for p, ranks in step.ranks_apart().items()}
 
     def made(parameters: Any, **_: Any) -> torch.optim.Optimizer:
         return inner([p for entry in parameters for p in (entry["params"] if isinstance(entry, dict) else [entry])])

@@ -51,8 +51,9 @@ def reach(profile: ClusterProfile, layout: Layout, transfer: Transfer) -> Reach:
     """
     if not profile.tiers:
         raise missing(profile, "tiers", found="none")
-    stride = stride_of(layout, transfer.axis) * transfer.spacing
-    span = stride * (2 if transfer.collective == "send_recv" else transfer.ranks)
+    neighbour = stride_of(layout, transfer.axis)
+    stride = neighbour * transfer.spacing
+    span = neighbour + stride * ((2 if transfer.collective == "send_recv" else transfer.ranks) - 1)
     inner: Tier | None = None
     for tier in profile.tiers:
         if tier.accelerators is None or span <= tier.accelerators:

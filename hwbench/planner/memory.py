@@ -112,7 +112,7 @@ def _activations(cost: Cost, layout: Layout, micro_batches: int, recompute: Reco
             kept = block.output_bytes * boundary
         elif recompute == "selective" and repeated:
             kept -= min(kept, _attention_bytes(block) * whole)
-        total += times * kept * (held if repeated else 1.0)
+        total += times * kept * (held if repeated or block in cost.blocks[1:-1] else 1.0)
     if recompute == "full":  # the block being recomputed is there in full
         total += max(block.activation_bytes for block in cost.blocks) * whole
     return total / layout.cp

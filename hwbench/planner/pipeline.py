@@ -5,7 +5,6 @@ Sources: 1F1B and interleaved bubbles, Narayanan et al. 2021 (arXiv:2104.04473) 
 
 from __future__ import annotations
 
-from hwbench.core.errors import UserError
 from hwbench.core.layout import Layout
 from hwbench.core.stages import dealt, pieces
 from hwbench.core.workload import Block, Cost
@@ -14,25 +13,18 @@ ZERO_BUBBLE_LEFT = 1 / 3
 """Share of 1F1B's bubble that ZB-H1 leaves (arXiv:2401.10241, table 2), at 1F1B's memory."""
 
 
-def check_depth(cost: Cost, layout: Layout) -> None:
-    """UserError when a model has fewer pieces (embedding, layers, head) than the pipeline has stages and chunks."""
-    found = len(pieces(cost))
-    if layout.pp > 1 and found < layout.pp * layout.vpp:
-        raise UserError(f"layout {layout.text}: pp·vpp = {layout.pp}·{layout.vpp} stages, the model has {found} pieces to share out")
-
-
 def on_fullest(cost: Cost, layout: Layout) -> tuple[tuple[Block, float], ...]:
     """The blocks on the fullest rank, each with how often it is there.
 
     Layers of one kind are shared out evenly, rounded up, and embedding and head counted as if on one rank: they hold the same weight when
     tied. Models of other layers are cut as a run cuts them, and the rank with most parameters is the fullest.
     """
-    if layout.pp == 1:
+    if layout.stages == 1:
         return tuple((block, float(block.count)) for block in cost.blocks)
     if sum(block.count > 1 for block in cost.blocks) == 1:
-        return tuple((block, float(-(-block.count // layout.pp))) for block in cost.blocks)
+        return tuple((block, float(-(-block.count // layout.stages))) for block in cost.blocks)
     found, stages = pieces(cost), dealt(cost, layout)
-    ranks = [[found[i] for stage in stages[rank :: layout.pp] for i in stage] for rank in range(layout.pp)]
+    ranks = [[found[i] for stage in stages[rank :: layout.stages] for i in stage] for rank in range(layout.stages)]
     return tuple((piece, 1.0) for piece in max(ranks, key=lambda mine: sum(piece.parameters for piece in mine)))
 
 

@@ -21,7 +21,7 @@ from hwbench.core.workload import Block, Cost, Operator
 from .communication import reach, transfer_time_s
 from .compute import pass_time_s, peak_flops_per_s
 from .memory import Recompute, kept_parameters, rank_memory
-from .pipeline import bubble_slots, check_depth
+from .pipeline import bubble_slots
 
 
 class Passes(NamedTuple):
@@ -55,9 +55,8 @@ def predict_step(
 
     `cost` is what one data rank does, undivided, and it does it `micro_batches` times, each time as many micro-batches as `cost`
     accumulates. `transfers` is what one rank sends in a whole step, from the layouts' `communication`. UserError names a number that the
-    profile lacks.
+    profile lacks, or says that the model has fewer pieces than the pipeline has stages.
     """
-    check_depth(cost, layout)
     if micro_batches < 1:
         raise UserError(f"micro_batches={micro_batches}: expected a whole number of at least 1")
     stage, average = _stage_passes(cost, layout, profile, recompute)
@@ -95,7 +94,7 @@ def rank_work_s(
     On CPUs, whose cores do both, this is a rank's CPU time. UserError names a number that the profile lacks.
     """
     _, average = _stage_passes(cost, layout, profile, "none")
-    compute = micro_batches * cost.accumulation * average.total_s + _optimizer_s(cost, layout, profile)
+    compute = micro_batches * cost.accumulation * average.total_s / layout.place + _optimizer_s(cost, layout, profile)
     return compute, sum(transfer_time_s(profile, layout, transfer) for transfer in transfers)
 
 

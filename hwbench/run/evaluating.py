@@ -9,8 +9,9 @@ from hwbench.core.errors import UnavailableError
 from hwbench.core.layout import Layout
 from hwbench.core.workload import Evaluation, Training
 
-WHOLE: Final = ("single", "dp", "fsdp")
-"""Axes under which a rank's model still gives the logits of whole sequences over the whole vocabulary; tp too where it gathers them."""
+WHOLE: Final = ("single", "dp", "fsdp", "ep", "branches")
+"""Axes under which a rank's model still gives the logits of whole sequences over the whole vocabulary, where all ranks call it together (of
+ep and branches each has a part of the work); tp too where it gathers them."""
 
 
 def evaluated(training: Training, layout: Layout) -> Evaluation:
@@ -22,7 +23,9 @@ def evaluated(training: Training, layout: Layout) -> Evaluation:
         return unevaluated("no evaluation: the workload has none")
     gathers = layout.loss == "full" and not layout.sp  # with sp a translation's words would have to come in multiples of the ranks
     if divided := [axis for axis in layout.axes() if axis not in WHOLE and not (axis == "tp" and gathers)]:
-        return unevaluated(f"no evaluation under {layout.text}: with {', '.join(divided)} no rank has whole logits")
+        return unevaluated(
+            f"no evaluation under {layout.text}: with {', '.join(divided)} no rank has whole logits of sequences of any length"
+        )
     try:
         with torch.compiler.set_stance("force_eager"):
             return _finite(training.evaluate())

@@ -57,7 +57,7 @@ def accumulated(step: Step) -> Callable[[], Tensor]:
 
 def _kinds(step: Step) -> list[list[Parameter]]:
     """Plain parameters that all data ranks have, those that only some have, and DTensors, by mesh: torch's optimizers take no mixture."""
-    some = {p: ranks for module, ranks in step.apart for p in module.parameters()}
+    some = step.ranks_apart()
     kinds: dict[DeviceMesh | None, list[Parameter]] = {}
     for p in (p for part in step.parts for p in part.parameters()):
         kinds.setdefault(p.device_mesh if isinstance(p, DTensor) else some.get(p), []).append(p)
@@ -82,7 +82,6 @@ def clipping(step: Step, clip_norm: float | None) -> Callable[[], None]:
             if p.grad is not None:
                 by_share.setdefault(share, []).append(_local(p.grad))
         norms = [get_total_norm(gradients) for gradients in by_share.values()]
-        norms = [norm if norm.dtype.itemsize >= 4 else norm.float() for norm in norms]  # the square of a scaled fp16 norm overflows
         squares = torch.stack([_wide(norm) ** 2 * share for norm, share in zip(norms, by_share, strict=True)]).sum()
         if not alike:
             dist.all_reduce(squares)

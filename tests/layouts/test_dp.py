@@ -10,6 +10,7 @@ from hwbench.core import registry
 from hwbench.core.layout import Layout
 from hwbench.core.parallel import Split
 from hwbench.core.workload import Block, Cost, Operator
+from hwbench.layouts._volumes import tied_transfers
 from hwbench.layouts.dp import LAYOUT
 
 
@@ -71,6 +72,8 @@ def test_a_tied_table_is_averaged_on_two_stages() -> None:
     (whole,), (stage,) = (LAYOUT.communication(tied, Layout(dp=2, pp=pp)) for pp in (1, 4))
     assert whole.message_bytes == 4 * 1000
     assert stage.message_bytes == 4 * (1000 + 500) / 4
+    (added,) = tied_transfers(tied, Layout(pp=4), "pp")
+    assert (added.ranks, added.spacing, added.message_bytes) == (2, 3, 4 * 500), "the first and the last of four"
 
 
 def test_what_tensor_parallelism_leaves_whole_is_sent_whole() -> None:

@@ -28,7 +28,7 @@ from hwbench.layouts._mixtures import divide_mixture
 from hwbench.layouts._models import groups, keep
 from hwbench.layouts._pipeline import Stage, cut
 from hwbench.layouts._predicted import shared
-from hwbench.layouts._recurrence import _LSTM, _SIGMOID
+from hwbench.layouts._recurrence import _LSTM, _SIGMOID, divide_recurrent
 from hwbench.layouts._ring import _join, _visible, places
 from hwbench.run.stepping import accumulated, clipping
 
@@ -153,6 +153,13 @@ def test_tp_refuses_a_mixture_that_does_not_offer_what_it_takes_hold_of() -> Non
     del mixture.mix
     with pytest.raises(UserError, match="through an attribute `mix`"):
         divide_mixture(mixture, tp, None)
+
+
+@pytest.mark.parametrize("odd", [{"batch_first": False}, {"bias": False}, {"bidirectional": True}, {"proj_size": 2}], ids=str)
+def test_tp_refuses_an_lstm_that_it_cannot_divide(odd: dict[str, Any]) -> None:
+    tp, made = cast("DeviceMesh", SimpleNamespace(get_group=lambda: None)), {"batch_first": True} | odd
+    with pytest.raises(UserError, match=r"tp of LSTM\(3, 4.*one direction and no projection"):
+        divide_recurrent(nn.ModuleList([nn.LSTM(3, 4, **made)]), tp)
 
 
 @pytest.mark.parametrize(("shape", "ranks", "dim"), [((4, 6, 8), 2, 0), ((1, 6, 8), 2, 1), ((3, 5, 8), 4, 2), ((3, 5, 7), 4, 0)])

@@ -11,7 +11,7 @@ from hwbench.core.prediction import Prediction
 from hwbench.core.profile import Accelerator, ClusterProfile, Efficiency, Node, Tier
 from hwbench.core.workload import Block, Cost, Division, Operator
 from hwbench.planner.communication import reach
-from hwbench.planner.memory import kept_parameters, rank_parameters
+from hwbench.planner.memory import kept_parameters, rank_memory, rank_parameters
 from hwbench.planner.step import predict_step, rank_work_s
 
 
@@ -148,6 +148,9 @@ def test_a_group_of_ranks_with_others_between_them_reaches_further() -> None:
     layout = parse_layout("fsdp=16,ep=4")
     assert reach(profile(), layout, near).tier.name == "nvlink"
     assert reach(profile(), layout, replace(near, spacing=4)).tier.name == "infiniband"
+    ends = Transfer(collective="all_reduce", axis="pp", ranks=2, message_bytes=1e9, count=1, spacing=7)
+    assert reach(profile(), parse_layout("pp=8,microbatches=8"), ends).tier.name == "nvlink"
+    assert reach(profile(), parse_layout("pp=8,tp=2,microbatches=8"), ends).tier.name == "infiniband"
 
 
 def test_memory_is_sharded_by_zero_and_fsdp() -> None:
@@ -174,7 +177,7 @@ def test_a_missing_number_is_named(changes: dict[str, object], key: str) -> None
 def test_nonsense_is_refused_with_its_numbers() -> None:
     with pytest.raises(UserError, match="micro_batches=0"):
         predict("single", micro_batches=0)
-    with pytest.raises(UserError, match=r"pp·vpp = 64·1"):
+    with pytest.raises(UserError, match="layout pp=64: a model of 33 pieces"):
         predict("pp=64")
 
 
@@ -247,5 +250,31 @@ def test_layers_of_different_kinds_are_shared_out_as_a_run_cuts_them() -> None:
     forward = [next(part.time_s for part in found.parts if part.name == "forward") for found in (whole, cut)]
     assert forward[1] == pytest.approx(forward[0] / 2)
     assert (whole.memory.weights_bytes, cut.memory.weights_bytes) == (2 * 70, 2 * 40)
-    with pytest.raises(UserError, match=r"pp·vpp = 4·1 stages, the model has 3 pieces to share out"):
+    with pytest.raises(UserError, match=r"a model of 3 pieces \(embedding, layers, head\) can't be cut into 4 stages"):
         predict_step(cost, parse_layout("pp=4"), profile(), transfers=(), micro_batches=8)
+
+
+def test_devices_that_take_turns_hold_their_own_layers_and_take_as_long_as_one() -> None:
+    one = product("product", 1024, 1024, 1024, "replicated")
+    blocks = tuple(Block(name=f"layer_{i}", parameters=size, operators=(one,)) for i, size in enumerate((10, 20, 40)))
+    cost = Cost(blocks=blocks, dtype="bf16", items=1024, training=True)
+    whole, placed = (predict_step(cost, parse_layout(text), profile(), transfers=(), micro_batches=1) for text in ("single", "place=2"))
+    assert (whole.memory.weights_bytes, placed.memory.weights_bytes) == (2 * 70, 2 * 40)
+    assert placed.step_time_s == pytest.approx(whole.step_time_s)
+    alone, shared = (rank_work_s(cost, parse_layout(text), profile(), (), 1)[0] for text in ("single", "place=2"))
+    assert shared == pytest.approx(alone / 2)
+
+
+def test_layers_that_are_all_different_hold_micro_batches_in_flight_too() -> None:
+    one = product("product", 1024, 1024, 1024, "replicated")
+    blocks = tuple(
+        Block(name=name, parameters=1, operators=(one,), activation_bytes=1.0) for name in ("embedding", "first", "second", "head")
+    )
+    cost = Cost(blocks=blocks, dtype="bf16", items=1024, training=True)
+    held = [
+        rank_memory(
+            cost, parse_layout(f"pp=2,schedule=gpipe,microbatches={count}"), micro_batches=count, recompute="none"
+        ).activations_bytes
+        for count in (1, 4)
+    ]
+    assert held == [2.0, 5.0]

@@ -65,10 +65,18 @@ def test_ranks_that_share_a_model_get_the_same_new_batches(tmp_path: Path) -> No
         assert losses[layout][:20] == pytest.approx(losses["single"][:20], rel=1e-4), layout
     found = {record.case.layout: evaluation(record) for record in records}
     for layout in ("cp=2", "pp=2,schedule=gpipe"):
-        reason = f"no evaluation under {layout}: with {layout[:2]} no rank has whole logits"
+        reason = f"no evaluation under {layout}: with {layout[:2]} no rank has whole logits of sequences of any length"
         assert found[layout] == Evaluation(metrics={}, reasons=(reason,))
     for layout in ("single", "fsdp=2", "tp=2"):
         assert found[layout].metrics["perplexity"] < 500
+
+
+def test_ranks_that_share_out_experts_or_products_have_whole_logits_together(tmp_path: Path) -> None:
+    for workload, layout in (("moe", "dp=2,ep=2"), ("llama", "branches=2")):
+        (folder := tmp_path / workload).mkdir()
+        (record,) = learned(folder, workload, "--set", "distribution=text", "--processes", "1", "--layout", layout)
+        assert evaluation(record).reasons == ()
+        assert 1 < evaluation(record).metrics["perplexity"] < 550
 
 
 def test_without_torchmetrics_there_is_a_reason_and_no_failure(tmp_path: Path) -> None:
