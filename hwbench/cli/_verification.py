@@ -29,7 +29,7 @@ def verified(runs: Sequence[Run], workloads: Mapping[str, Workload]) -> tuple[Ve
     found: list[Verified] = []
     for run in runs:
         try:
-            profile = calibrate(run)
+            profile = with_layout_work(calibrate(run), run)
         except UserError:  # no matrix product was measured
             continue
         found += verify(run, lambda case, here=profile: _predict(case, here, workloads), fitted=_fitted, workloads=workloads)  # type: ignore[misc]

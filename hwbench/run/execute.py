@@ -25,6 +25,8 @@ from .largest import footprint_bytes
 DEFAULT_TIME_LIMIT_S: Final = 600.0
 _STRAGGLERS_S: Final = 5.0
 """How long the other ranks may take to find unavailable what one of them found so."""
+_SAMPLING_FRACTION: Final = 0.7
+"""Of a case's time limit, in which samples begin: the rest is for building, evaluating, profiling and checking."""
 _FAILED_LAUNCHES: Final = 2
 _LONGEST_NAME: Final = 120
 """Of a folder; file systems take 255."""
@@ -46,7 +48,7 @@ class Options(Value):
     trial: bool = False
     """Cases are only to show whether they run: few calls, no check."""
     train_steps: int = 0
-    """Calls of a training step that are made at least, however long they take."""
+    """Calls of a training step that are made at least, within the time limit."""
     memory_limit_bytes: int | None = None
     """What the memory of each rank may grow by in a case; None for as much as there is."""
     cpus: int
@@ -186,6 +188,7 @@ def _order(case: Case, share_s: float, course: _Course) -> protocol.Measure:
         trace=folder,
         trial=course.options.trial,
         train_steps=course.options.train_steps,
+        longest_s=_SAMPLING_FRACTION * course.options.time_limit_s,
         memory_limit_bytes=course.options.memory_limit_bytes,
     )
 

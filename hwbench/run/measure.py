@@ -54,7 +54,9 @@ class Step:
     renew: Callable[[], None] | None = None
     """Lays the next batch where `run` finds it, after each sample, outside the timed region; None where `run` repeats one batch."""
     fewest_calls: int = 0
-    """Calls, warm-up and samples together, that are made however long they take."""
+    """Calls, warm-up and samples together, that are made beyond the case's share of time, within `longest_s`."""
+    longest_s: float = math.inf
+    """No sample begins later than this after the first call: a case that hits its time limit loses all of them."""
     compiles: bool = False
     """Whether the cold call compiles: then it comes on top of the case's share of time."""
 
@@ -73,6 +75,8 @@ class Taken:
     """From the first warm-up call to the end of the last sample."""
     calls: int = 0
     """Calls made, warm-up included."""
+    missing_calls: int = 0
+    """Of the fewest that were asked for those for which no time was left."""
     losses: list[float] = field(default_factory=list)
     """After each warm-up call and each sample."""
 
@@ -128,7 +132,12 @@ def _warm_up(step: Step, taken: Taken, end_s: float, progress: Callable[[str, in
 
 
 def _sample(step: Step, taken: Taken, began_s: float, share_s: float, progress: Callable[[str, int], None]) -> None:
-    while not step.agree(int(taken.calls >= step.fewest_calls and is_enough(taken.walls, time.perf_counter() - began_s, share_s))):
+    while True:
+        elapsed_s = time.perf_counter() - began_s
+        late = bool(taken.samples) and elapsed_s >= step.longest_s
+        if step.agree(int(late or (taken.calls >= step.fewest_calls and is_enough(taken.walls, elapsed_s, share_s)))):
+            taken.missing_calls = max(0, step.fewest_calls - taken.calls)
+            return
         taken.samples.append(_timed(step, taken.calls_per_sample, taken))
         progress("measuring", len(taken.samples))
 
@@ -194,6 +203,8 @@ def warnings_of(taken: Taken) -> tuple[str, ...]:
     found: list[str] = []
     if not taken.steady:
         found.append(f"no steady state in a warm-up of {len(taken.warmup_wall_s)}: the first samples may still belong to it")
+    if taken.missing_calls:
+        found.append(f"{taken.calls} of {taken.calls + taken.missing_calls} calls were made before the time limit: raise --time-limit")
     count, width = len(taken.walls), median_width_fraction(taken.walls)
     if math.isinf(width):
         found.append(f"only {count} samples: too few for an interval of the median; give the case more time")

@@ -49,7 +49,9 @@ class Measure(Value, tag=True):
     trial: bool = False
     """Only to see whether the case runs: a few calls, neither profiled nor checked."""
     train_steps: int = 0
-    """Calls of a training step that are made at least, however long they take."""
+    """Calls of a training step that are made at least, within `longest_s`."""
+    longest_s: float | None = None
+    """How long after the first call the last sample may begin; None for as long as it takes."""
     memory_limit_bytes: int | None = None
     """What the rank's private memory may grow by (RLIMIT_DATA); None for as much as there is."""
 

@@ -74,6 +74,7 @@ def _measured(order: protocol.Measure, context: Context, report: Report) -> prot
         counters=lambda: energy.read(context.device, host=int(os.environ.get("LOCAL_RANK", "0")) == 0),
         renew=built.renew,
         fewest_calls=order.train_steps if built.training else 0,
+        longest_s=math.inf if order.longest_s is None else order.longest_s,
         compiles=order.case.compile,
     )
     taken = measure.take_samples(step, order.share_s, report)

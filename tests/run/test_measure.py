@@ -96,6 +96,13 @@ def test_as_many_calls_as_were_asked_for_are_made_however_long_they_take() -> No
     assert taken.calls == 60
 
 
+def test_calls_for_which_no_time_is_left_are_told_and_not_waited_for() -> None:
+    taken = measure.take_samples(measure.Step(run=lambda: busy(0.002), fewest_calls=10**6, longest_s=0.1), 0.02, quiet)
+    assert taken.samples
+    assert taken.calls + taken.missing_calls == 10**6
+    assert any(f"{taken.calls} of 1000000 calls were made before the time limit" in said for said in measure.warnings_of(taken))
+
+
 def test_the_collector_rests_while_sampling_and_works_again_after_an_error() -> None:
     states = []
 
