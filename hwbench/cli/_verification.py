@@ -90,16 +90,16 @@ def _own_s(case: Case, profile: ClusterProfile, took_s: float, alone_s: float) -
     from hwbench.planner.step import rank_work_s
     from hwbench.run.cases import config_of_rank
 
-    workload = load("workloads", case.workload, Workload)
     layout = parse_layout(case.layout)
-    cost, whole = (workload.cost(config_of_rank(one, workload), case.dtype) for one in (case, replace(case, layout=SINGLE)))
-    transfers = sends(cost, layout)
-    messages = sum(one.count for one in transfers if one.ranks > 1)
     try:
+        workload = load("workloads", case.workload, Workload)
+        cost, whole = (workload.cost(config_of_rank(one, workload), case.dtype) for one in (case, replace(case, layout=SINGLE)))
+        transfers = sends(cost, layout)
         compute_s, sending_s = rank_work_s(cost, layout, profile, transfers, layout.microbatches)
         undivided_s, _ = rank_work_s(whole, parse_layout(SINGLE), profile, (), 1)
-    except UserError:  # no message was measured
+    except UserError:  # a workload that is not here, or a profile without a message
         return None
+    messages = sum(one.count for one in transfers if one.ranks > 1)
     return (took_s - alone_s * compute_s / undivided_s - sending_s) / messages if messages else None
 
 
